@@ -1,0 +1,1 @@
+"""The log and the decisions: pure, and knowing no library but msgspec."""

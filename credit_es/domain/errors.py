@@ -1,0 +1,37 @@
+"""What a command is refused for. Each carries its values; ``api/problems.py`` words them."""
+
+
+class DomainError(Exception):
+    """A command that the recorded facts do not allow."""
+
+
+class UnknownCustomerError(DomainError):
+    """No customer has this number."""
+
+    def __init__(self, customer_number: int) -> None:
+        super().__init__(f"no customer has the number {customer_number}")
+        self.customer_number = customer_number
+
+
+class UnknownLoanError(DomainError):
+    """No loan has this number."""
+
+    def __init__(self, loan_number: int) -> None:
+        super().__init__(f"no loan has the number {loan_number}")
+        self.loan_number = loan_number
+
+
+class UnknownDecisionError(DomainError):
+    """No decision has this id."""
+
+    def __init__(self, decision_id: str) -> None:
+        super().__init__(f"no decision has the id {decision_id}")
+        self.decision_id = decision_id
+
+
+class UnknownIngestionError(DomainError):
+    """No ingestion has this id."""
+
+    def __init__(self, ingestion_id: str) -> None:
+        super().__init__(f"no ingestion has the id {ingestion_id}")
+        self.ingestion_id = ingestion_id

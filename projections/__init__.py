@@ -1,0 +1,1 @@
+"""Read tables: disposable, and rebuilt from the log."""
