@@ -1,0 +1,144 @@
+"""A credit policy is data; judging by it is arithmetic.
+
+A policy is a TOML file, shipped in ``credit_es/policies`` or the lender's own. Its hash is taken
+over what it says, not over its comments, and is recorded with its name in every decision.
+"""
+
+import hashlib
+import tomllib
+from collections.abc import Sequence
+from datetime import date
+from decimal import Decimal
+from fractions import Fraction
+from functools import cached_property
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from credit_es.domain.customer import Customer
+from credit_es.domain.events import Reason, Terms, Verdict
+from credit_es.domain.loan import Loan
+from credit_es.domain.schedule import installment
+from credit_es.domain.score import ScoreRules, score
+
+SHIPPED: Final = Path(__file__).parent.parent / "policies"
+CENT: Final = Decimal("0.01")
+WHOLE: Final = 100
+"""Of a score and its weights, and of a rate in per cent."""
+
+
+class PolicyError(Exception):
+    """A policy that cannot be used; the message says what is wrong with it."""
+
+
+class Slab(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Scores above ``above`` get at least ``minimum_rate`` per cent a year."""
+
+    above: Decimal
+    minimum_rate: Decimal
+
+
+class Policy(Struct, frozen=True, kw_only=True, dict=True, forbid_unknown_fields=True):
+    """The rules of one lender at one time.
+
+    ``slabs`` go from the highest score down; a score above none of them is declined, and quoted at
+    least ``declined_rate``. ``burden_percent`` is how much of the monthly income installments may
+    take. The two ``requested_..._counts`` switches say whether the loan asked for counts itself.
+    """
+
+    name: str
+    version: int
+    score: ScoreRules
+    slabs: tuple[Slab, ...]
+    declined_rate: Decimal
+    burden_percent: Decimal
+    requested_installment_counts: bool
+    requested_amount_counts: bool
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 of the policy's content, in hexadecimal."""
+        return hashlib.sha256(msgspec.json.encode(self, order="sorted")).hexdigest()
+
+
+def load_policy(name_or_path: str) -> Policy:
+    """Read a shipped policy by name, or a TOML file by path; raises ``PolicyError``."""
+    shipped = SHIPPED / f"{name_or_path}.toml"
+    path = shipped if shipped.parent == SHIPPED and shipped.is_file() else Path(name_or_path)
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        names = ", ".join(sorted(p.stem for p in SHIPPED.glob("*.toml")))
+        raise PolicyError(
+            f"There is no policy {name_or_path!r} ({error}): give the path of a TOML file, "
+            f"or one of the shipped ones: {names}."
+        ) from error
+    return parse_policy(text)
+
+
+def parse_policy(text: str) -> Policy:
+    """Read a policy from TOML; raises ``PolicyError`` where it is none, or contradicts itself."""
+    try:
+        policy = msgspec.convert(tomllib.loads(text, parse_float=Decimal), Policy)
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        raise PolicyError(f"The policy cannot be read: {error}.") from error
+    rules = policy.score
+    bounds = [slab.above for slab in policy.slabs]
+    weights = (
+        rules.weight_paid_on_time,
+        rules.weight_past_loans,
+        rules.weight_activity,
+        rules.weight_volume,
+    )
+    rates = [policy.declined_rate, *(slab.minimum_rate for slab in policy.slabs)]
+    if sum(weights) != WHOLE or min(weights) < 0:
+        raise PolicyError("The weights of a policy's score are not negative and sum to 100.")
+    if bounds != sorted(set(bounds), reverse=True) or not bounds:
+        raise PolicyError("A policy has slabs, and they go from the highest score down.")
+    if any(not 0 <= rate <= WHOLE or rate != rate.quantize(CENT) for rate in rates):
+        raise PolicyError("Rates of a policy are 0 to 100 per cent with at most two places.")
+    if not 0 <= rules.on_time_floor < 1:
+        raise PolicyError("on_time_floor is a share: 0 or more, and below 1.")
+    if min(rules.loans_for_full, rules.loans_for_none) < 1:
+        raise PolicyError("loans_for_full and loans_for_none are 1 or more.")
+    if not 0 <= rules.thin_file <= WHOLE or policy.burden_percent < 0:
+        raise PolicyError("thin_file is 0 to 100, and burden_percent is not negative.")
+    return policy
+
+
+def judge(
+    policy: Policy, customer: Customer, loans: Sequence[Loan], terms: Terms, today: date
+) -> Verdict:
+    """Say whether ``policy`` would lend ``terms`` today, at what rate, and why (design, section 6).
+
+    ``loans`` are all of the customer's. The rate that the score asks for is the one that the
+    installment, the burden and the granted loan use.
+    """
+    scored = score(policy.score, customer, loans, today)
+    card = scored.card
+    slab = next((s for s in policy.slabs if scored.exact > Fraction(s.above)), None)
+    minimum_rate = slab.minimum_rate if slab else policy.declined_rate
+    annual_rate = max(terms.annual_rate, minimum_rate).quantize(CENT)
+    payment = installment(terms.amount, annual_rate, terms.tenure_months)
+
+    amount = card.current_amount + terms.amount * policy.requested_amount_counts
+    burden = card.current_installments + payment * policy.requested_installment_counts
+    against: list[Reason] = []
+    if amount > customer.approved_limit:
+        against.append(Reason.OVER_LIMIT)
+    if burden * WHOLE > customer.monthly_income * policy.burden_percent:
+        against.append(Reason.INSTALLMENT_BURDEN)
+    if slab is None:
+        against.append(Reason.LOW_SCORE)
+    corrected = [Reason.RATE_CORRECTED] if annual_rate > terms.annual_rate else []
+    return Verdict(
+        approved=not against,
+        annual_rate=annual_rate,
+        installment=payment,
+        reasons=tuple(against or corrected),
+        scorecard=card,
+        policy=policy.name,
+        policy_hash=policy.hash,
+    )

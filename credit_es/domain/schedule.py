@@ -1,0 +1,75 @@
+"""Installments and amortization schedules of reducing-balance loans."""
+
+from calendar import monthrange
+from collections.abc import Iterator
+from datetime import date
+from decimal import Decimal
+from fractions import Fraction
+from typing import Final
+
+from msgspec import Struct
+
+from credit_es.domain.money import cents, to_cents
+
+NOTHING: Final = Decimal("0.00")
+BASIS_POINTS_A_YEAR: Final = 120_000
+"""Denominator of a monthly rate whose numerator is the annual rate in hundredths of a per cent."""
+
+
+class Installment(Struct, frozen=True, kw_only=True):
+    """One due payment: ``principal + interest`` is what is paid, ``balance`` what is left."""
+
+    number: int
+    principal: Decimal
+    interest: Decimal
+    balance: Decimal
+
+
+def installment(principal: Decimal, annual_rate: Decimal, tenure_months: int) -> Decimal:
+    """Monthly payment of a reducing-balance loan, in the loan's currency.
+
+    Annuity P*i*(1+i)^n / ((1+i)^n - 1), i the monthly rate (per cent a year / 1200); P/n where the
+    rate is zero; rounded half up to cents from the exact quotient (design, section 6).
+    ``annual_rate`` has at most two places.
+    """
+    amount, unit = principal.as_integer_ratio()
+    rate = int(annual_rate * 100)
+    if rate == 0:
+        return cents(amount, unit * tenure_months)
+    grown = (BASIS_POINTS_A_YEAR + rate) ** tenure_months
+    flat = BASIS_POINTS_A_YEAR**tenure_months
+    return cents(amount * rate * grown, unit * BASIS_POINTS_A_YEAR * (grown - flat))
+
+
+def schedule(principal: Decimal, annual_rate: Decimal, tenure_months: int) -> Iterator[Installment]:
+    """Yield ``tenure_months`` installments whose principal parts sum to ``principal``.
+
+    Interest of a month is rounded half up; no installment exceeds what is left, and the last one
+    takes the rounding (design, section 6).
+    """
+    payment = installment(principal, annual_rate, tenure_months)
+    balance = principal
+    for number in range(1, tenure_months + 1):
+        interest = to_cents(Fraction(balance * annual_rate) / 1200)
+        part = (
+            balance if number == tenure_months else min(max(payment - interest, NOTHING), balance)
+        )
+        balance -= part
+        yield Installment(number=number, principal=part, interest=interest, balance=balance)
+
+
+def months_later(day: date, months: int) -> date:
+    """The same day of the month ``months`` later, or that month's last day."""
+    year, month = divmod(day.year * 12 + day.month - 1 + months, 12)
+    return date(year, month + 1, min(day.day, monthrange(year, month + 1)[1]))
+
+
+def due_by(opened_on: date, tenure_months: int, on: date) -> int:
+    """How many installments are due on or before ``on``.
+
+    Installment k is due k months after the opening day, never chained from the one before.
+    """
+    months = (on.year - opened_on.year) * 12 + on.month - opened_on.month
+    if months > 0 and months_later(opened_on, months) > on:
+        months -= 1
+    return min(max(months, 0), tenure_months)
