@@ -1,0 +1,217 @@
+"""The application service: load streams, decide, append. One method a command.
+
+Decisions never read the read tables. Every command is one append under optimistic concurrency; a
+lost race loads and decides again, until it is recorded or time is up.
+"""
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, date, datetime
+from typing import Final, TypeVar
+from uuid import UUID
+
+import msgspec
+from eventsourcing.application import Application
+from eventsourcing.persistence import IntegrityError
+from msgspec import Struct
+
+from credit_es.domain import customer, loan
+from credit_es.domain.customer import Customer, RegisterCustomer, decide_registration
+from credit_es.domain.errors import UnknownCustomerError
+from credit_es.domain.events import (
+    CustomerEvent,
+    CustomerRegistered,
+    Decision,
+    Event,
+    LoanEvent,
+    Verdict,
+)
+from credit_es.domain.lending import ApplyForLoan, decide_loan
+from credit_es.domain.loan import Loan
+from credit_es.domain.policy import Policy, judge, load_policy
+from credit_es.settings import Settings
+from credit_es.store.idempotency import IdempotencyKeys, Kept, Once
+from credit_es.store.log import Log
+from credit_es.store.mapper import (
+    ENCODER,
+    Entry,
+    Recorded,
+    customer_stream,
+    loan_stream,
+    stream_of,
+)
+from credit_es.store.numbers import Numbers
+from credit_es.store.recorder import Beside
+
+CONTEND_S: Final = 10.0
+"""How long a command that keeps losing races tries again."""
+PAUSE_S: Final = 0.02
+
+T = TypeVar("T")
+Facts = Sequence[tuple[int, Event]]
+"""Facts with their versions; the stream of a fact follows from the fact."""
+
+
+class ContendedError(Exception):
+    """The command lost every race for its streams; nothing was recorded. Send it again."""
+
+
+class By(Struct, frozen=True, kw_only=True):
+    """Who sets a command off, and the request or job that it belongs to."""
+
+    actor: str
+    correlation_id: str
+    causation_id: str | None = None
+
+
+class Outcome(Struct, frozen=True, kw_only=True):
+    """A decision, and its version in the customer's stream."""
+
+    decision: Decision
+    version: int
+
+    @property
+    def decision_id(self) -> str:
+        """The id under which the decision is found without any projector."""
+        return f"{self.decision.customer_number}-{self.version}"
+
+
+class Lending(Application[UUID]):
+    """Commands in, facts recorded. Build it after a fork, never before."""
+
+    name = "credit"
+
+    def __init__(self, settings: Settings, *, pool_size: int = 4) -> None:
+        switch = {True: "on", False: "off", None: ""}
+        super().__init__(
+            {
+                "PERSISTENCE_MODULE": "credit_es.store.recorder:LogFactory",
+                "APPLICATION_RECORDER_TOPIC": "credit_es.store.recorder:LogRecorder",
+                "MAPPER_TOPIC": "credit_es.store.mapper:EntryMapper",
+                "DATABASE_URL": settings.database_url,
+                "CREDIT_SCHEMA": settings.schema,
+                "CREDIT_PREPARED_STATEMENTS": switch[settings.prepared_statements],
+                "POSTGRES_POOL_SIZE": str(pool_size),
+            }
+        )
+        self.policy: Policy = load_policy(settings.policy)
+        self.reader = Log(self.recorder)
+        self.database = self.reader.database
+        self.numbers = Numbers(self.database, settings.first_number)
+        self.keys = IdempotencyKeys(self.database)
+        self._timezone = settings.timezone
+
+    def today(self) -> date:
+        """The business date."""
+        return datetime.now(self._timezone).date()
+
+    def register(
+        self, command: RegisterCustomer, by: By, once: Once | None = None
+    ) -> CustomerRegistered:
+        """Record a new customer under the next number."""
+
+        def decide() -> tuple[Facts, CustomerRegistered]:
+            number = self.numbers.take("customer")
+            fact = decide_registration(command, customer_number=number, today=self.today())
+            return [(1, fact)], fact
+
+        return self._command(decide, CustomerRegistered, by, once)
+
+    def check_eligibility(self, command: ApplyForLoan) -> Verdict:
+        """What a decision would be now; records nothing."""
+        who, loans = self.load(command.customer_number)
+        return judge(self.policy, who, loans, command.terms, self.today())
+
+    def apply_for_loan(self, command: ApplyForLoan, by: By, once: Once | None = None) -> Outcome:
+        """Decide, and record the decision with the loan it opens; a refusal is recorded too."""
+
+        def decide() -> tuple[Facts, Outcome]:
+            who, loans = self.load(command.customer_number)
+            decision, *opened = decide_loan(
+                who,
+                loans,
+                command,
+                self.policy,
+                loan_number=self.numbers.take("loan"),
+                today=self.today(),
+            )
+            assert isinstance(decision, Decision)
+            outcome = Outcome(decision=decision, version=who.version + 1)
+            return [(outcome.version, decision), *((1, fact) for fact in opened)], outcome
+
+        return self._command(decide, Outcome, by, once)
+
+    def load(self, customer_number: int) -> tuple[Customer, list[Loan]]:
+        """A customer and all of their loans, from their streams; two round trips.
+
+        Raises ``UnknownCustomerError``.
+        """
+        who = fold_customer(self.reader.stream(customer_stream(customer_number)))
+        if who is None:
+            raise UnknownCustomerError(customer_number)
+        if not who.loans:
+            return who, []
+        streams = self.reader.streams([loan_stream(number) for number in who.loans])
+        return who, [fold_loan(streams[loan_stream(number)]) for number in who.loans]
+
+    def record(
+        self, facts: Facts, by: By, *, kept: Kept | None = None, beside: Beside | None = None
+    ) -> None:
+        """Append facts atomically. Raises ``IntegrityError`` where a version is taken."""
+        now = datetime.now(UTC)
+        recorded = [
+            Recorded(
+                stream_of(fact),
+                version,
+                Entry(
+                    fact=fact,
+                    recorded_at=now,
+                    actor=by.actor,
+                    correlation_id=by.correlation_id,
+                    causation_id=by.causation_id,
+                ),
+            )
+            for version, fact in facts
+        ]
+        self.events.put(recorded, once=kept, beside=beside)
+
+    def _command(
+        self, decide: Callable[[], tuple[Facts, T]], kind: type[T], by: By, once: Once | None
+    ) -> T:
+        """Decide and record until no race is lost; a request sent again gets its first outcome."""
+        give_up = time.monotonic() + CONTEND_S
+        while True:
+            if once and (outcome_before := self.keys.outcome(once)) is not None:
+                return msgspec.json.decode(outcome_before, type=kind)
+            facts, outcome = decide()
+            kept = Kept(request=once, outcome=ENCODER.encode(outcome)) if once else None
+            try:
+                self.record(facts, by, kept=kept)
+            except IntegrityError as lost:
+                if time.monotonic() > give_up:
+                    raise ContendedError from lost
+                time.sleep(random.uniform(0, PAUSE_S))  # noqa: S311 - spreads callers, no secret
+            else:
+                return outcome
+
+
+def fold_customer(history: Sequence[Recorded]) -> Customer | None:
+    """The state of a customer's stream, None where it is empty."""
+    state: Customer | None = None
+    for recorded in history:
+        fact = recorded.entry.fact
+        assert isinstance(fact, CustomerEvent)
+        state = customer.evolve(state, fact)
+    return state
+
+
+def fold_loan(history: Sequence[Recorded]) -> Loan:
+    """The state of a loan's stream, which has a first fact."""
+    state: Loan | None = None
+    for recorded in history:
+        fact = recorded.entry.fact
+        assert isinstance(fact, LoanEvent)
+        state = loan.evolve(state, fact)
+    assert state is not None
+    return state

@@ -1,0 +1,137 @@
+"""The pool of connections to Postgres: the whole of a URL reaches it, and outages are bounded.
+
+The library's own datastore takes five fields of a URL; this one hands everything to psycopg
+(sslmode, several hosts, ``target_session_attrs``) and lets callers live through a restart.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final, TypeVar, cast
+
+import psycopg
+from eventsourcing.persistence import IntegrityError, OperationalError
+from eventsourcing.postgres import ConnectionPool, PostgresDatastore
+from psycopg import Connection
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.rows import TupleRow, tuple_row
+from psycopg.sql import SQL, Identifier
+
+T = TypeVar("T")
+
+CONNECT_TIMEOUT_S: Final = 2
+RETRY_S: Final = 2.0
+"""How long to look for a connection that works; with the two above a caller waits under 5 s."""
+SESSION: Final = "SET idle_in_transaction_session_timeout = '60s'; SET lock_timeout = '5s'"
+NOT_MIGRATED: Final = (
+    psycopg.errors.UndefinedTable,
+    psycopg.errors.UndefinedFunction,
+    psycopg.errors.InvalidSchemaName,
+)
+OUTAGES: Final = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    psycopg.errors.ReadOnlySqlTransaction,
+)
+
+
+class StoreUnavailableError(OperationalError):
+    """Postgres does not answer, or is not ready for us; nothing was recorded. Try again later."""
+
+
+class BusyError(OperationalError):
+    """Somebody else holds what this call needs, and did not let go in time."""
+
+
+class ConnectionLostError(StoreUnavailableError):
+    """The connection went away while it was used; whether anything was recorded is unknown."""
+
+
+def connection_info(url: str) -> str:
+    """``url`` with the connect timeout and name that it does not set itself."""
+    given = conninfo_to_dict(url)
+    ours: dict[str, str | int] = {
+        "connect_timeout": CONNECT_TIMEOUT_S,
+        "application_name": "credit-es",
+    }
+    return make_conninfo(url, **{k: v for k, v in ours.items() if k not in given})
+
+
+def configure(*, prepared: bool | None) -> Callable[[Connection[Any]], None]:
+    """What a new connection is told; ``prepared`` None lets a pooler be recognised.
+
+    Behind PgBouncer a prepared statement may be another client's, and a SET would leak to it.
+    """
+
+    def after_connect(conn: Connection[Any]) -> None:
+        conn.autocommit = True
+        (server_pid,) = conn.execute("SELECT pg_backend_pid()", prepare=False).fetchone() or (0,)
+        pooled = server_pid != conn.info.backend_pid
+        if not (prepared if prepared is not None else not pooled):
+            conn.prepare_threshold = None
+        if not pooled:
+            conn.execute(SESSION, prepare=False)
+
+    return after_connect
+
+
+class Database(PostgresDatastore):
+    """One process's connections. Build it after a fork, never before."""
+
+    def __init__(
+        self, url: str, *, schema: str, pool_size: int = 4, prepared: bool | None = None
+    ) -> None:
+        super().__init__("", "", "", "", "", schema=schema)
+        self.pool = ConnectionPool(
+            connection_info(url),
+            connection_class=Connection[Any],
+            kwargs={"row_factory": tuple_row},
+            min_size=1,
+            max_size=pool_size,
+            open=False,
+            configure=configure(prepared=prepared),
+            timeout=RETRY_S,
+            reconnect_timeout=RETRY_S,
+        )
+
+    def register_type_adapters(self) -> None:
+        """Nothing to register: the log has no composite types."""
+
+    def sql(self, statement: SQL) -> bytes:
+        """``statement`` with ``{schema}`` filled in, once, so that psycopg can cache it."""
+        return statement.format(schema=Identifier(self.schema)).as_bytes(None)
+
+    @contextmanager
+    def connection(self) -> Iterator[Connection[TupleRow]]:
+        """A pooled connection in autocommit; the library's errors in place of psycopg's."""
+        self.pool.open()
+        conn: Connection[Any] | None = None
+        try:
+            with self.pool.connection() as pooled:
+                conn = pooled
+                yield cast("Connection[TupleRow]", pooled)
+        except psycopg.IntegrityError as error:
+            raise IntegrityError(str(error)) from error
+        except psycopg.errors.LockNotAvailable as error:
+            raise BusyError(str(error)) from error
+        except NOT_MIGRATED as error:
+            message = f"schema {self.schema} is not migrated: run `credit-es migrate`"
+            raise StoreUnavailableError(message) from error
+        except OUTAGES as error:
+            if conn is not None and conn.closed:
+                raise ConnectionLostError(str(error)) from error
+            raise StoreUnavailableError(str(error)) from error
+
+    def run(self, work: Callable[[Connection[TupleRow]], T]) -> T:
+        """Do reading ``work``, again on another connection where one was found lost.
+
+        Raises ``StoreUnavailableError`` within 5 seconds where there is no server to ask.
+        """
+        give_up = time.monotonic() + RETRY_S
+        while True:
+            try:
+                with self.connection() as conn:
+                    return work(conn)
+            except ConnectionLostError:
+                if time.monotonic() > give_up:
+                    raise

@@ -1,0 +1,80 @@
+"""Idempotency keys: the first answer to a request, kept in the transaction of its events.
+
+Kept are successful outcomes, per actor and path, for 24 hours. An outcome is what the command came
+to, as JSON; the caller words it anew, so the same outcome gives the same answer.
+"""
+
+from typing import Final
+
+from eventsourcing.persistence import IntegrityError
+from msgspec import Struct
+from psycopg.sql import SQL
+
+from credit_es.store.database import Database
+
+APPEND_ONCE: Final = SQL(
+    "SELECT {schema}.append_once(%b, %b, %b, %b::bytea, %b::bytea,"
+    " %b::uuid[], %b::int8[], %b::text[], %b::bytea[])"
+)
+KEPT: Final = SQL(
+    "SELECT digest, outcome FROM {schema}.idempotency_keys"
+    " WHERE actor = %s AND path = %s AND key = %s AND kept_at >= now() - interval '24 hours'"
+)
+EXPIRE: Final = SQL(
+    "DELETE FROM {schema}.idempotency_keys WHERE kept_at < now() - interval '24 hours'"
+)
+
+
+class KeyReusedError(IntegrityError):
+    """The key was used for another request."""
+
+
+class Once(Struct, frozen=True, kw_only=True):
+    """What makes a request the same one; ``digest`` is the SHA-256 of what was asked."""
+
+    actor: str
+    path: str
+    key: str
+    digest: bytes
+
+
+class Kept(Struct, frozen=True, kw_only=True):
+    """A request and what it came to."""
+
+    request: Once
+    outcome: bytes
+
+    @property
+    def columns(self) -> tuple[str, str, str, bytes, bytes]:
+        """Its row, in the order of ``append_once``."""
+        once = self.request
+        return (once.actor, once.path, once.key, once.digest, self.outcome)
+
+
+class IdempotencyKeys:
+    """The answers kept in one schema."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._kept = database.sql(KEPT)
+        self._expire = database.sql(EXPIRE)
+
+    def outcome(self, once: Once) -> bytes | None:
+        """What the same request came to before, if it did.
+
+        Raises ``KeyReusedError`` where the key stands for another request.
+        """
+        values = (once.actor, once.path, once.key)
+        row = self._database.run(
+            lambda conn: conn.execute(self._kept, values, prepare=True).fetchone()
+        )
+        if row is None:
+            return None
+        if row[0] != once.digest:
+            raise KeyReusedError(once.key)
+        outcome: bytes = row[1]
+        return outcome
+
+    def expire(self) -> int:
+        """Forget what is older than 24 hours; returns how many."""
+        return self._database.run(lambda conn: conn.execute(self._expire).rowcount)

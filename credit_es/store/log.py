@@ -1,0 +1,93 @@
+"""Reading the log: whole streams for decisions, the tail in order for projections."""
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+from uuid import UUID
+
+from eventsourcing.persistence import ApplicationRecorder, Notification
+from msgspec import Struct
+from psycopg.sql import SQL
+
+from credit_es.store.mapper import DECODER, Recorded
+from credit_es.store.recorder import LogRecorder
+
+BATCH: Final = 1000
+STREAMS: Final = SQL(
+    "SELECT stream_id, version, state FROM {schema}.events WHERE stream_id = ANY(%b)"
+    " ORDER BY stream_id, version"
+)
+ONE: Final = SQL(
+    "SELECT stream_id, version, state FROM {schema}.events WHERE stream_id = %s AND version = %s"
+)
+SOME: Final = SQL(
+    "SELECT stream_id, version, state FROM {schema}.events"
+    " WHERE stream_id = %s AND topic = ANY(%s) AND version < %s ORDER BY version DESC LIMIT %s"
+)
+
+
+class Head(Struct, frozen=True, kw_only=True):
+    """Where the log stands: the last committed position, and the last that may be read."""
+
+    last: int
+    safe: int
+
+
+class Log:
+    """The log of one schema, read only."""
+
+    def __init__(self, recorder: ApplicationRecorder) -> None:
+        assert isinstance(recorder, LogRecorder)
+        self.recorder = recorder
+        self.database = recorder.database
+        self._streams = self.database.sql(STREAMS)
+        self._one = self.database.sql(ONE)
+        self._some = self.database.sql(SOME)
+
+    def streams(self, stream_ids: Iterable[UUID]) -> dict[UUID, list[Recorded]]:
+        """Whole streams in one round trip; one without an event is not in the answer."""
+        ids = list(stream_ids)
+        rows = self.database.run(
+            lambda conn: conn.execute(self._streams, (ids,), prepare=True).fetchall()
+        )
+        found: dict[UUID, list[Recorded]] = {}
+        for stream_id, version, state in rows:
+            found.setdefault(stream_id, []).append(
+                Recorded(stream_id, version, DECODER.decode(state))
+            )
+        return found
+
+    def stream(self, stream_id: UUID) -> list[Recorded]:
+        """One whole stream, empty where nothing was recorded."""
+        return self.streams([stream_id]).get(stream_id, [])
+
+    def event(self, stream_id: UUID, version: int) -> Recorded | None:
+        """One event, by its place."""
+        row = self.database.run(
+            lambda conn: conn.execute(self._one, (stream_id, version), prepare=True).fetchone()
+        )
+        return Recorded(row[0], row[1], DECODER.decode(row[2])) if row else None
+
+    def latest(
+        self, stream_id: UUID, topics: Iterable[str], *, before: int, limit: int
+    ) -> list[Recorded]:
+        """Events of some kinds in one stream, the latest first, below version ``before``."""
+        values = (stream_id, list(topics), before, limit)
+        rows = self.database.run(
+            lambda conn: conn.execute(self._some, values, prepare=True).fetchall()
+        )
+        return [Recorded(row[0], row[1], DECODER.decode(row[2])) for row in rows]
+
+    def head(self) -> Head:
+        """Where the log stands now."""
+        safe = self.recorder.safe_position(0)
+        return Head(last=max(self.recorder.max_notification_id() or 0, safe), safe=safe)
+
+    def tail(
+        self, after: int, *, upto: int | None = None, limit: int = BATCH
+    ) -> Iterator[list[Notification]]:
+        """Batches in order of position, undecoded, until there is no more to read for now."""
+        while batch := list(
+            self.recorder.select_notifications(after, limit, upto, inclusive_of_start=False)
+        ):
+            yield batch
+            after = batch[-1].id

@@ -1,0 +1,104 @@
+"""Log entries: a fact and how we came to know it, as JSON; the fact's tag is the stored topic."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final, get_args
+from uuid import UUID, uuid5
+
+import msgspec
+from eventsourcing.domain import DomainEventProtocol
+from eventsourcing.persistence import Mapper, StoredEvent
+from msgspec import Struct
+
+from credit_es.domain.events import CustomerEvent, Event, LoanEvent
+
+NAMESPACE: Final = UUID("8f5d4a52-6f0e-5c62-9d4b-0a6f1c9a7e10")
+"""Of the uuid5 that names a stream; it never changes."""
+
+
+class Entry(Struct, frozen=True, kw_only=True):
+    """What one row of the log says: UTC ``recorded_at``, and who and what brought the fact.
+
+    ``correlation_id`` is the same for all that one request set off, ``causation_id`` names the step
+    that recorded this.
+    """
+
+    fact: Event
+    recorded_at: datetime
+    actor: str
+    correlation_id: str
+    causation_id: str | None = None
+
+
+class Recorded(Struct, frozen=True):
+    """An entry at its place: the names of the first two fields are the library's protocol."""
+
+    originator_id: UUID
+    originator_version: int
+    entry: Entry
+
+
+ENCODER: Final = msgspec.json.Encoder(decimal_format="string")
+DECODER: Final = msgspec.json.Decoder(Entry)
+
+
+def topic(fact: Event | type[Event]) -> str:
+    """The stored name of a fact's kind."""
+    tag = fact.__struct_config__.tag
+    assert isinstance(tag, str)
+    return tag
+
+
+TOPICS: Final = frozenset(topic(kind) for kind in get_args(Event))
+
+
+def customer_stream(customer_number: int) -> UUID:
+    """The stream of one customer."""
+    return uuid5(NAMESPACE, f"customer/{customer_number}")
+
+
+def loan_stream(loan_number: int) -> UUID:
+    """The stream of one loan."""
+    return uuid5(NAMESPACE, f"loan/{loan_number}")
+
+
+def ingestion_stream(ingestion_id: str) -> UUID:
+    """The stream of one ingestion."""
+    return uuid5(NAMESPACE, f"ingestion/{ingestion_id}")
+
+
+def stream_of(fact: Event) -> UUID:
+    """The stream that a fact belongs to."""
+    if isinstance(fact, CustomerEvent):
+        return customer_stream(fact.customer_number)
+    if isinstance(fact, LoanEvent):
+        return loan_stream(fact.loan_number)
+    return ingestion_stream(fact.ingestion_id)
+
+
+class EntryMapper(Mapper[UUID]):
+    """Entries to rows of the log and back; no module name is ever stored."""
+
+    def to_stored_event(self, domain_event: DomainEventProtocol[UUID]) -> StoredEvent:
+        """Encode one recorded entry."""
+        assert isinstance(domain_event, Recorded)
+        return StoredEvent(
+            domain_event.originator_id,
+            domain_event.originator_version,
+            topic(domain_event.entry.fact),
+            ENCODER.encode(domain_event.entry),
+        )
+
+    def to_domain_event(self, stored_event: StoredEvent) -> Recorded:
+        """Decode one row; an unknown tag is an error, never a skip."""
+        assert isinstance(stored_event.originator_id, UUID)
+        return Recorded(
+            stored_event.originator_id,
+            stored_event.originator_version,
+            DECODER.decode(stored_event.state),
+        )
+
+
+def facts(states: Sequence[bytes]) -> list[Event]:
+    """The facts of stored states, in order."""
+    return [DECODER.decode(state).fact for state in states]

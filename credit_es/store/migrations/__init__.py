@@ -1,0 +1,79 @@
+"""Plain numbered SQL, applied once each, under a lock, in a transaction of its own."""
+
+import hashlib
+from pathlib import Path
+from typing import Final
+
+import psycopg
+from psycopg.sql import SQL, Identifier
+
+FOLDER: Final = Path(__file__).parent
+LOCK: Final = "SELECT pg_advisory_lock(hashtextextended('credit-es/migrate/' || %s, 0))"
+TABLE: Final = SQL(
+    "CREATE TABLE IF NOT EXISTS {schema}.migrations"
+    " (name text PRIMARY KEY, sha256 text NOT NULL, applied_at timestamptz NOT NULL)"
+)
+APPLIED: Final = SQL("SELECT name, sha256 FROM {schema}.migrations")
+APPLY: Final = SQL("INSERT INTO {schema}.migrations VALUES (%s, %s, now())")
+CONNECT_TIMEOUT_S: Final = 5
+
+
+class MigrationError(Exception):
+    """The schema cannot be brought up to date; the message says what to do."""
+
+
+def refuse_pooler(conn: psycopg.Connection) -> None:
+    """Raise ``MigrationError`` behind PgBouncer, where a session lock does not hold."""
+    (server_pid,) = conn.execute("SELECT pg_backend_pid()").fetchone() or (None,)
+    if server_pid != conn.info.backend_pid:
+        raise MigrationError(
+            "This connection goes through a pooler, where session locks do not hold: "
+            "set DATABASE_DIRECT_URL to the server itself."
+        )
+
+
+def pending(conninfo: str, schema: str) -> list[str]:
+    """The migrations that ``schema`` still lacks, in order."""
+    with psycopg.connect(conninfo, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S) as conn:
+        names = SQL("{schema}.migrations").format(schema=Identifier(schema)).as_string(conn)
+        (exists,) = conn.execute("SELECT to_regclass(%s) IS NOT NULL", (names,)).fetchone() or (0,)
+        applied = _applied(conn, schema) if exists else {}
+    return [path.name for path in sorted(FOLDER.glob("*.sql")) if path.name not in applied]
+
+
+def migrate(conninfo: str, schema: str) -> list[str]:
+    """Create ``schema`` and bring it up to date; returns the names of what was applied.
+
+    Safe to run at once from many places, and again. Raises ``MigrationError`` where a migration was
+    edited after it had been applied, ``psycopg.Error`` where the server refuses.
+    """
+    done: list[str] = []
+    with psycopg.connect(conninfo, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S) as conn:
+        refuse_pooler(conn)
+        conn.execute(LOCK, (schema,))
+        conn.execute("SET client_min_messages = warning")
+        conn.execute(_in(schema, SQL("CREATE SCHEMA IF NOT EXISTS {schema}")))
+        conn.execute(_in(schema, TABLE))
+        applied = _applied(conn, schema)
+        for path in sorted(FOLDER.glob("*.sql")):
+            text = path.read_text("utf-8")
+            digest = hashlib.sha256(text.encode()).hexdigest()
+            if applied.get(path.name, digest) != digest:
+                raise MigrationError(
+                    f"{path.name} was applied to the schema {schema} with another content: "
+                    "write a new migration instead of editing one."
+                )
+            if path.name not in applied:
+                with conn.transaction():
+                    conn.execute(text.replace("__S__", schema).encode())
+                    conn.execute(_in(schema, APPLY), (path.name, digest))
+                done.append(path.name)
+    return done
+
+
+def _applied(conn: psycopg.Connection, schema: str) -> dict[str, str]:
+    return {name: digest for name, digest in conn.execute(_in(schema, APPLIED)).fetchall()}
+
+
+def _in(schema: str, statement: SQL) -> bytes:
+    return statement.format(schema=Identifier(schema)).as_bytes(None)
