@@ -38,7 +38,7 @@ log = structlog.get_logger("credit-es")
 
 
 class SupervisorError(Exception):
-    """A process did not come up at the first start; the message says which."""
+    """A process did not come up, or not to its end; the message says which."""
 
 
 class Process(Struct, frozen=True, kw_only=True):
@@ -80,16 +80,18 @@ class Supervisor:
         self._slots: list[_Slot] = []
         self._diagnose = diagnose
         self._guardian = _fork_guardian()
-        self.stopping = False
+        self._stopping = False
         for number in STOP_SIGNALS:
             signal.signal(number, self._on_signal)
 
     def start(self, process: Process) -> None:
         """Start ``process`` and wait until it is ready; raises ``SupervisorError``."""
+        if self.asked_to_stop():
+            return
         slot = _Slot(process)
         self._slots.append(slot)
         child = self._launch(slot)
-        while not self.stopping and not process.ready():
+        while not self.asked_to_stop() and not process.ready():
             if child.poll() is not None or time.monotonic() - slot.started > READY_LIMIT_S:
                 raise SupervisorError(
                     self._diagnose()
@@ -97,18 +99,27 @@ class Supervisor:
                 )
             time.sleep(POLL_S)
 
-    def once(self, process: Process) -> int:
-        """Run ``process`` to its end and answer its exit code, or 0 when asked to stop."""
+    def once(self, process: Process) -> None:
+        """Run ``process`` to its end; raises ``SupervisorError`` when it fails."""
+        if self.asked_to_stop():
+            return
         slot = _Slot(process)
         child = self._launch(slot)
-        while not self.stopping and child.poll() is None:
+        while not self.asked_to_stop() and child.poll() is None:
             time.sleep(POLL_S)
         self._end([slot])
-        return 0 if self.stopping else child.returncode
+        if child.returncode and not self.asked_to_stop():
+            raise SupervisorError(
+                self._diagnose() or f"{process.name} failed; what it wrote above says why."
+            )
+
+    def asked_to_stop(self) -> bool:
+        """Whether a signal asked for the end."""
+        return self._stopping
 
     def watch(self) -> None:
         """Start again what ends, after a pause that doubles, until asked to stop."""
-        while not self.stopping:
+        while not self.asked_to_stop():
             for slot in self._slots:
                 if slot.child and slot.child.poll() is not None:
                     self._bury(slot)
@@ -122,8 +133,12 @@ class Supervisor:
         for stage in sorted(stages, reverse=True):
             self._end([slot for slot in self._slots if slot.process.stage == stage])
 
-    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
-        self.stopping = True
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        self._stopping = True
+        if number == signal.SIGHUP:  # the terminal is gone: writing to it would fail from now on
+            with Path(os.devnull).open("w") as nowhere:
+                os.dup2(nowhere.fileno(), 1)
+                os.dup2(nowhere.fileno(), 2)
 
     def _launch(self, slot: _Slot) -> subprocess.Popen[bytes]:
         process = slot.process

@@ -1,0 +1,84 @@
+"""What every command shares: exit codes, failures told in a sentence, settings, logs."""
+
+import os
+import sys
+from enum import IntEnum
+from pathlib import Path
+from typing import Final
+
+import setproctitle
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from credit_es.home import running
+from credit_es.settings import Settings, read_settings
+
+# In an editable install the checkout, elsewhere the folder of the installed packages.
+CHECKOUT: Final = Path(__file__).resolve().parents[2]
+
+
+class ExitCode(IntEnum):
+    """What a command answers to the shell."""
+
+    OK = 0
+    FAILURE = 1
+    USAGE = 2
+    VERIFICATION_FAILED = 3
+    NOT_FOUND = 4
+
+
+class CommandError(Exception):
+    """A command cannot go on; the message is for the person who gave it."""
+
+    def __init__(self, message: str, code: ExitCode = ExitCode.FAILURE) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def environment() -> dict[str, str]:
+    """Our environment; without a DATABASE_URL, that of the service running for this checkout."""
+    environ = dict(os.environ)
+    if not environ.get("DATABASE_URL") and (service := running(CHECKOUT, environ)):
+        environ["DATABASE_URL"] = service.database_url
+        environ["REDIS_URL"] = environ.get("REDIS_URL") or service.redis_url
+    return environ
+
+
+def settings() -> Settings:
+    """The settings of a command; raises ``SettingsError``."""
+    return read_settings(environment())
+
+
+def entitle(name: str) -> None:
+    """Make this process, and what it forks, recognisable in ``ps``.
+
+    Not on macOS, where it breaks a later fork; there the command line says nearly the same.
+    """
+    if sys.platform != "darwin":
+        setproctitle.setproctitle(f"credit-es {name}")
+
+
+def log_as(name: str) -> None:
+    """Send log lines to stderr: for eyes on a terminal, JSON anywhere else."""
+
+    def add_process(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        return {"process": name, **event}
+
+    on_terminal = sys.stderr.isatty()
+    render: Processor = (
+        structlog.dev.ConsoleRenderer() if on_terminal else structlog.processors.JSONRenderer()
+    )
+    explain: list[Processor] = [] if on_terminal else [structlog.processors.dict_tracebacks]
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            add_process,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *explain,
+            render,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger("info"),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
+    )

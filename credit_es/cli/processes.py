@@ -1,0 +1,58 @@
+"""The processes of the service, one command each; and what is done once, before them."""
+
+import typer
+
+from credit_es.cli import context
+from credit_es.settings import Settings
+
+
+def api() -> None:
+    """Serve the REST API until stopped."""
+    settings = _begin("api")
+    from api.gunicorn_conf import serve  # noqa: PLC0415
+
+    serve(settings)
+
+
+def projector() -> None:
+    """Keep the read tables up with the log until stopped."""
+    settings = _begin("projector")
+    from projections.projector import run  # noqa: PLC0415
+
+    run(settings)
+
+
+def worker() -> None:
+    """Ingest workbooks as they come until stopped."""
+    settings = _begin("worker")
+    from workers.broker import serve  # noqa: PLC0415
+
+    serve(settings)
+
+
+def migrate() -> None:
+    """Bring the database's schema up to this release."""
+    settings = _begin("migrate")
+    from credit_es.embedded import postgres_problem  # noqa: PLC0415
+    from credit_es.store.migrations import migrate as apply  # noqa: PLC0415
+
+    if problem := postgres_problem(settings.database_direct_url):
+        raise context.CommandError(f"The database cannot be reached: {problem}.")
+    for name in apply(settings.database_direct_url, settings.schema):
+        typer.echo(f"applied {name}")
+
+
+def ingest_sample() -> None:
+    """Give the sample workbooks to the worker, unless anything was ever ingested."""
+    settings = _begin("ingest-sample")
+    from credit_es.cli import ingest  # noqa: PLC0415
+
+    if not ingest.any_ingestion(settings):
+        ingest.ingest_sample(settings)
+        typer.echo("The sample workbooks of data/ are being ingested: see /ingestions.")
+
+
+def _begin(name: str) -> Settings:
+    context.entitle(name)
+    context.log_as(name)
+    return context.settings()
