@@ -1,0 +1,16 @@
+"""Read table ``loans``: one row per loan, for view-loan and view-loans."""
+
+from typing import Final
+
+from credit_es.domain.events import LoanEvent
+from credit_es.domain.loan import Loan, evolve
+from projections.projection import Projection
+
+LOANS: Final = Projection(
+    name="loans",
+    definition=1,
+    row=Loan,
+    events=LoanEvent,
+    fold=evolve,
+    indexes=("customer_number",),
+)

@@ -1,0 +1,174 @@
+"""The projector: one leader follows the log and feeds every read table, in batches.
+
+A batch and the position it brings the table to are one transaction, and the position is fenced: a
+leader who lost its lock unnoticed writes nothing. Polling, no LISTEN; a poisoned projection stops
+alone, where anybody can see it.
+"""
+
+import signal
+import time
+from collections.abc import Sequence
+from threading import Event as Stop
+from typing import Any, Final
+from uuid import UUID
+
+import psycopg
+import structlog
+from eventsourcing.persistence import Notification
+from psycopg import Connection
+from psycopg.rows import TupleRow
+from psycopg.sql import SQL
+
+from credit_es.settings import Settings
+from credit_es.store.database import Database, StoreUnavailableError, connection_info
+from credit_es.store.log import BATCH, Log
+from credit_es.store.migrations import refuse_pooler
+from credit_es.store.recorder import LogRecorder
+from projections.projection import PoisonError, Projection
+from projections.tables import PROJECTIONS, LiveTable, TableOf, in_schema, live_table
+
+log = structlog.get_logger()
+
+BUSY_S: Final = 0.02
+IDLE_S: Final = 0.05
+STAND_BY_S: Final = 1.0
+LEAD: Final = "SELECT pg_try_advisory_lock(hashtextextended('credit-es/projector/' || %s, 0))"
+MOVE: Final = SQL(
+    "UPDATE {schema}.read_tables SET position = %s"
+    " WHERE projection = %s AND version = %s AND position = %s AND live"
+)
+POISON: Final = SQL(
+    "UPDATE {schema}.read_tables SET problem = %s WHERE projection = %s AND version = %s"
+)
+
+
+class FencedError(Exception):
+    """Somebody else moved the table's position, or the view: what was read is out of date."""
+
+
+def apply(
+    conn: Connection[TupleRow],
+    table: TableOf,
+    batch: Sequence[Notification],
+) -> int:
+    """Fold a batch of the log into a table; returns the position reached.
+
+    Raises ``PoisonError`` at an event that the fold cannot digest; nothing is written then.
+    """
+    projection = table.projection
+    mine = [event for event in batch if projection.concerns(event.topic)]
+    if mine:
+        rows = table.load(conn, {_uuid(event) for event in mine})
+        table.upsert(conn, fold(projection, rows, mine))
+    return batch[-1].id
+
+
+def fold(
+    projection: Projection[Any], rows: dict[UUID, Any], events: Sequence[Notification]
+) -> dict[UUID, Any]:
+    """Fold events into the rows of their streams, in place."""
+    for event in events:
+        stream = _uuid(event)
+        rows[stream] = projection.advance(
+            rows.get(stream), stream, event.originator_version, event.state
+        )
+    return rows
+
+
+def _uuid(event: Notification) -> UUID:
+    assert isinstance(event.originator_id, UUID)
+    return event.originator_id
+
+
+class Projector:
+    """Brings the live tables of one schema up to the log, on one connection."""
+
+    def __init__(self, conn: Connection[TupleRow], reader: Log, schema: str) -> None:
+        self._conn = conn
+        self._reader = reader
+        self._schema = schema
+
+    def step(self) -> int:
+        """Read one batch from the lowest position and feed every table that lacks it.
+
+        Returns how many events the batch had; 0 where all tables hold the whole log.
+        """
+        targets = [
+            (projection, live)
+            for projection in PROJECTIONS
+            if (live := live_table(self._conn, projection, self._schema)) and not live.problem
+        ]
+        if not targets:
+            return 0
+        lowest = min(live.position for _, live in targets)
+        batch = next(self._reader.tail(lowest, limit=BATCH), [])
+        for projection, live in targets:
+            behind = [event for event in batch if event.id > live.position]
+            if behind:
+                self._feed(projection, live, behind)
+        return len(batch)
+
+    def _feed(
+        self, projection: Projection[Any], live: LiveTable, batch: Sequence[Notification]
+    ) -> None:
+        try:
+            with self._conn.transaction():
+                reached = apply(self._conn, TableOf(projection, self._schema, live.version), batch)
+                self._move(projection, live, reached)
+        except FencedError:
+            log.info("projection moved by another", projection=projection.name)
+        except (PoisonError, psycopg.DataError) as error:
+            if len(batch) > 1:
+                # What comes before the poisoned event is fed; a later step meets the event alone.
+                self._feed(projection, live, batch[: len(batch) // 2])
+                return
+            position = batch[0].id
+            log.exception("projection poisoned", projection=projection.name, position=position)
+            self._conn.execute(
+                in_schema(POISON, self._schema),
+                (f"position {position}: {error}", projection.name, live.version),
+            )
+
+    def _move(self, projection: Projection[Any], live: LiveTable, reached: int) -> None:
+        values = (reached, projection.name, live.version, live.position)
+        if self._conn.execute(in_schema(MOVE, self._schema), values).rowcount != 1:
+            raise FencedError
+
+
+def run(settings: Settings) -> None:
+    """Lead or stand by, until SIGTERM or SIGINT."""
+    stop = Stop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    while not stop.is_set():
+        try:
+            _lead(settings, stop)
+        except (psycopg.OperationalError, StoreUnavailableError) as error:
+            log.warning("projector waits for postgres", error=str(error).strip())
+            stop.wait(STAND_BY_S)
+
+
+def _lead(settings: Settings, stop: Stop) -> None:
+    info = connection_info(settings.database_direct_url)
+    with psycopg.connect(info, autocommit=True) as conn:
+        refuse_pooler(conn)
+        standing_by = False
+        while not (conn.execute(LEAD, (settings.schema,)).fetchone() or (False,))[0]:
+            if not standing_by:
+                log.info("projector stands by")
+                standing_by = True
+            if stop.wait(STAND_BY_S):
+                return
+        log.info("projector leads")
+        database = Database(settings.database_direct_url, schema=settings.schema, pool_size=1)
+        try:
+            projector = Projector(conn, Log(LogRecorder(database)), settings.schema)
+            while not stop.is_set():
+                started = time.monotonic()
+                count = projector.step()
+                if count:
+                    log.debug("batch", events=count, seconds=time.monotonic() - started)
+                if count < BATCH:
+                    stop.wait(BUSY_S if count else IDLE_S)
+        finally:
+            database.close()

@@ -1,0 +1,156 @@
+# ruff: noqa: S608 - statements put together from constants
+"""The GETs' queries. A read never lies, however late the projector is.
+
+Each statement fetches rows and, in the same snapshot, the events of their streams beyond the
+version that a row holds; the same fold brings them up to date. A row that is not there yet is its
+stream folded from nothing. With no projector at all the answers are still right.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from msgspec import Struct
+from psycopg.sql import SQL, Composed, Identifier
+
+from credit_es.domain.customer import Customer
+from credit_es.domain.errors import UnknownCustomerError, UnknownLoanError
+from credit_es.domain.loan import Loan
+from credit_es.store.database import Database
+from credit_es.store.mapper import customer_stream, loan_stream
+from projections.customers import CUSTOMERS
+from projections.loans import LOANS
+from projections.projection import Projection
+from projections.status import Lag, lag
+from projections.tables import live_table, view_of
+
+TAIL: Final = (
+    "SELECT array_agg(e.state ORDER BY e.version) AS tail FROM {schema}.events e"
+    " WHERE e.stream_id = "
+)
+LOAN: Final = SQL(
+    "SELECT {loan_columns}, lt.tail, {customer_columns}, ct.tail"
+    " FROM (SELECT %s::uuid AS stream_id) k"
+    " LEFT JOIN {loans} l ON l.stream_id = k.stream_id"
+    " LEFT JOIN {customers} c ON c.number = l.customer_number"
+    " CROSS JOIN LATERAL (" + TAIL + "k.stream_id AND e.version > coalesce(l.version, 0)) lt"
+    " CROSS JOIN LATERAL (" + TAIL + "c.stream_id AND e.version > c.version) ct"
+)
+CUSTOMER_AND_LOANS: Final = SQL(
+    "SELECT {customer_columns}, ct.tail, {loan_columns}, lt.tail"
+    " FROM (SELECT %s::uuid AS stream_id, %s::bigint AS number) k"
+    " LEFT JOIN {customers} c ON c.stream_id = k.stream_id"
+    " LEFT JOIN {loans} l ON l.customer_number = k.number"
+    " CROSS JOIN LATERAL (" + TAIL + "k.stream_id AND e.version > coalesce(c.version, 0)) ct"
+    " CROSS JOIN LATERAL (" + TAIL + "l.stream_id AND e.version > l.version) lt"
+)
+LOANS_BY_STREAM: Final = SQL(
+    "SELECT k.number, {loan_columns}, lt.tail"
+    " FROM unnest(%s::bigint[], %s::uuid[]) k (number, stream_id)"
+    " LEFT JOIN {loans} l ON l.stream_id = k.stream_id"
+    " CROSS JOIN LATERAL (" + TAIL + "k.stream_id AND e.version > coalesce(l.version, 0)) lt"
+)
+BY_PHONE: Final = SQL(
+    "SELECT {customer_columns} FROM {customers} c"
+    " WHERE c.phone_number = %s AND c.number > %s ORDER BY c.number LIMIT %s"
+)
+
+
+class CustomerPage(Struct, frozen=True, kw_only=True):
+    """Some customers, and how far the list may be behind the log."""
+
+    customers: Sequence[Customer]
+    lag: Lag
+
+
+class ReadModel:
+    """What readers ask of one schema."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._loan = self._statement(LOAN)
+        self._customer_and_loans = self._statement(CUSTOMER_AND_LOANS)
+        self._loans_by_stream = self._statement(LOANS_BY_STREAM)
+        self._by_phone = self._statement(BY_PHONE)
+
+    def loan(self, loan_number: int) -> tuple[Loan, Customer]:
+        """A loan and its customer; raises ``UnknownLoanError``."""
+        stream = loan_stream(loan_number)
+        row = self._database.run(
+            lambda conn: conn.execute(self._loan, (stream,), prepare=True).fetchone()
+        )
+        assert row is not None
+        at = len(LOANS.columns)
+        loan = _caught_up(LOANS, row[:at], loan_number)
+        if loan is None:
+            raise UnknownLoanError(loan_number)
+        customer = _caught_up(CUSTOMERS, row[at:], loan.customer_number)
+        if customer is None:
+            customer, _ = self.customer(loan.customer_number)
+        return loan, customer
+
+    def customer(self, customer_number: int) -> tuple[Customer, list[Loan]]:
+        """A customer and all of their loans, by number; raises ``UnknownCustomerError``.
+
+        Loans that only the tail of the customer's stream names take a second statement.
+        """
+        stream = customer_stream(customer_number)
+        rows = self._database.run(
+            lambda conn: conn.execute(
+                self._customer_and_loans, (stream, customer_number), prepare=True
+            ).fetchall()
+        )
+        at = len(CUSTOMERS.columns)
+        customer = _caught_up(CUSTOMERS, rows[0][:at], customer_number)
+        if customer is None:
+            raise UnknownCustomerError(customer_number)
+        projected = (_caught_up(LOANS, row[at:], row[at]) for row in rows if row[at] is not None)
+        loans = {loan.number: loan for loan in projected if loan is not None}
+        late = [number for number in customer.loans if number not in loans]
+        loans |= {loan.number: loan for loan in self._late(late)}
+        return customer, [loans[number] for number in sorted(customer.loans)]
+
+    def by_phone(self, phone_number: int, *, after: int, limit: int) -> CustomerPage:
+        """Customers with this phone, by number, as far as they are projected."""
+        with self._database.connection() as conn:
+            live = live_table(conn, CUSTOMERS, self._database.schema)
+            rows = conn.execute(
+                self._by_phone, (phone_number, after, limit), prepare=True
+            ).fetchall()
+            behind = lag(conn, self._database.schema, live.position if live else 0)
+        return CustomerPage(customers=[CUSTOMERS.of(row) for row in rows], lag=behind)
+
+    def _late(self, numbers: Sequence[int]) -> Iterable[Loan]:
+        if not numbers:
+            return
+        streams = [loan_stream(number) for number in numbers]
+        rows = self._database.run(
+            lambda conn: conn.execute(
+                self._loans_by_stream, (list(numbers), streams), prepare=True
+            ).fetchall()
+        )
+        for number, *row in rows:
+            loan = _caught_up(LOANS, row, number)
+            if loan is not None:
+                yield loan
+
+    def _statement(self, statement: SQL) -> bytes:
+        schema = self._database.schema
+        return statement.format(
+            schema=Identifier(schema),
+            loans=view_of(LOANS, schema),
+            customers=view_of(CUSTOMERS, schema),
+            loan_columns=_columns(LOANS, "l"),
+            customer_columns=_columns(CUSTOMERS, "c"),
+        ).as_bytes(None)
+
+
+def _columns(projection: Projection[Any], alias: str) -> Composed:
+    return SQL(", ").join(Identifier(alias, name) for name in projection.columns[1:])
+
+
+def _caught_up(projection: Projection[Any], values: Sequence[Any], number: int) -> Any:
+    """A row from its columns and the tail behind them, folded up to date."""
+    *columns, tail = values
+    row = projection.of(columns) if columns[0] is not None else None
+    stream = (loan_stream if projection is LOANS else customer_stream)(number)
+    return projection.catch_up(row, stream, tail)

@@ -1,0 +1,187 @@
+"""Building a read table anew beside the one that serves, and swapping the view over to it.
+
+Readers and writers go on. The log up to its head is folded in memory and copied out, the keys are
+built, what came meanwhile is caught up, and one short transaction swaps the view. The old table
+stays for ``rollback``; a rebuild that is interrupted leaves it serving.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+from uuid import UUID
+
+import psycopg
+from msgspec import Struct
+from psycopg import Connection
+from psycopg.rows import TupleRow
+from psycopg.sql import SQL
+
+from credit_es.store.database import Database, connection_info
+from credit_es.store.log import Log
+from credit_es.store.migrations import refuse_pooler
+from credit_es.store.recorder import LogRecorder
+from projections.projection import Projection
+from projections.projector import apply, fold
+from projections.tables import (
+    ADD,
+    PROJECTIONS,
+    VERSIONS,
+    TableOf,
+    in_schema,
+    live_table,
+    next_version,
+)
+
+LOCK: Final = "SELECT pg_advisory_lock(hashtextextended('credit-es/rebuild/' || %s, 0))"
+CLEAR_PROBLEM: Final = SQL(
+    "UPDATE {schema}.read_tables SET problem = NULL WHERE projection = %s AND problem IS NOT NULL"
+)
+HIDE: Final = SQL(
+    "UPDATE {schema}.read_tables SET live = false WHERE projection = %s AND definition = %s"
+)
+SHOW: Final = SQL(
+    "UPDATE {schema}.read_tables SET live = true WHERE projection = %s AND version = %s"
+)
+FORGET: Final = SQL("DELETE FROM {schema}.read_tables WHERE projection = %s AND version = %s")
+SWAP_WAIT: Final = "SET LOCAL lock_timeout = '250ms'"
+SWAP_TRIES: Final = 40
+
+Progress = Callable[[int, int], None]
+"""Called with the position reached and the position to reach."""
+
+
+class RebuildError(Exception):
+    """What was asked for cannot be done; the message says what can."""
+
+
+class Rebuilt(Struct, frozen=True, kw_only=True):
+    """A table that serves now: its version, what it holds, and how long building took."""
+
+    projection: str
+    version: int
+    position: int
+    rows: int
+    seconds: float
+
+
+class Rebuilder:
+    """Builds read tables of one schema, over a direct connection."""
+
+    def __init__(self, conn: Connection[TupleRow], reader: Log, schema: str) -> None:
+        self._conn = conn
+        self._reader = reader
+        self._schema = schema
+
+    def prepare(self) -> list[str]:
+        """Give every projection that has no table for this code's definition one, filled."""
+        lacking = [p for p in PROJECTIONS if live_table(self._conn, p, self._schema) is None]
+        for projection in lacking:
+            self.rebuild(projection)
+        return [projection.name for projection in lacking]
+
+    def rebuild(
+        self, projection: Projection[Any], progress: Progress = lambda _reached, _head: None
+    ) -> Rebuilt:
+        """Build the next version from the log and let the view show it."""
+        started = time.monotonic()
+        version = next_version(self._conn, projection, self._schema)
+        table = TableOf(projection, self._schema, version)
+        head = self._reader.recorder.safe_position(0)
+        table.create(self._conn)
+        rows: dict[UUID, Any] = {}
+        for batch in self._reader.tail(0, upto=head):
+            fold(projection, rows, [e for e in batch if projection.concerns(e.topic)])
+            progress(batch[-1].id, head)
+        table.fill(self._conn, rows)
+        table.build_keys(self._conn)
+        reached = head
+        for batch in self._reader.tail(head):
+            with self._conn.transaction():
+                reached = apply(self._conn, table, batch)
+            progress(reached, reached)
+        values = (projection.name, projection.definition, version, reached, False)
+        with self._conn.transaction():
+            self._conn.execute(in_schema(ADD, self._schema), values)
+        self._swap(table, version)
+        self._drop_older(projection, version)
+        return Rebuilt(
+            projection=projection.name,
+            version=version,
+            position=reached,
+            rows=len(rows),
+            seconds=time.monotonic() - started,
+        )
+
+    def rollback(self, projection: Projection[Any]) -> Rebuilt:
+        """Let the view show the table before; the projector then brings it up to the log."""
+        kept = self._versions(projection)
+        live = next((version for version, _, is_live in kept if is_live), None)
+        before = [(version, position) for version, position, is_live in kept if not is_live]
+        if live is None or not before:
+            raise RebuildError(
+                f"{projection.name} has no other table to go back to: rebuild it instead."
+            )
+        version, position = before[-1]
+        self._swap(TableOf(projection, self._schema, version), version)
+        return Rebuilt(
+            projection=projection.name, version=version, position=position, rows=0, seconds=0.0
+        )
+
+    def retry(self, projection: Projection[Any]) -> bool:
+        """Let a poisoned projection go on where it stopped; False where it is not poisoned."""
+        values = (projection.name,)
+        return self._conn.execute(in_schema(CLEAR_PROBLEM, self._schema), values).rowcount > 0
+
+    def _versions(self, projection: Projection[Any]) -> list[tuple[int, int, bool]]:
+        values = (projection.name, projection.definition)
+        rows = self._conn.execute(in_schema(VERSIONS, self._schema), values).fetchall()
+        return [(version, position, live) for version, position, live in rows]
+
+    def _swap(self, table: TableOf, version: int) -> None:
+        """Swap the view in one short transaction; gives way to readers, and tries again."""
+        projection = table.projection
+        hidden, shown = (projection.name, projection.definition), (projection.name, version)
+        for attempt in range(1, SWAP_TRIES + 1):
+            try:
+                with self._conn.transaction():
+                    self._conn.execute(SWAP_WAIT)
+                    self._conn.execute(in_schema(HIDE, self._schema), hidden)
+                    self._conn.execute(in_schema(SHOW, self._schema), shown)
+                    table.show(self._conn)
+            except psycopg.errors.LockNotAvailable:
+                if attempt == SWAP_TRIES:
+                    raise
+            else:
+                return
+
+    def _drop_older(self, projection: Projection[Any], newest: int) -> None:
+        """Keep the newest table and the one before it."""
+        older = [version for version, _, _ in self._versions(projection) if version < newest]
+        for version in older[:-1]:
+            with self._conn.transaction():
+                TableOf(projection, self._schema, version).drop(self._conn)
+                values = (projection.name, version)
+                self._conn.execute(in_schema(FORGET, self._schema), values)
+
+
+@contextmanager
+def rebuilder(direct_url: str, schema: str) -> Iterator[Rebuilder]:
+    """A rebuilder that no other one works beside."""
+    with psycopg.connect(connection_info(direct_url), autocommit=True) as conn:
+        refuse_pooler(conn)
+        conn.execute(LOCK, (schema,))
+        database = Database(direct_url, schema=schema, pool_size=1)
+        try:
+            yield Rebuilder(conn, Log(LogRecorder(database)), schema)
+        finally:
+            database.close()
+
+
+def named(name: str) -> Projection[Any]:
+    """The projection of this name; raises ``RebuildError``."""
+    for projection in PROJECTIONS:
+        if projection.name == name:
+            return projection
+    names = ", ".join(p.name for p in PROJECTIONS)
+    raise RebuildError(f"There is no projection {name!r}: there are {names}.")

@@ -1,0 +1,178 @@
+"""Versioned read tables behind views.
+
+A table ``loans_v7`` holds the log up to its position; a view ``loans_d1``, named after the
+definition that the code was written for, shows one of them. Old and new code run side by side, and
+a rebuild swaps the view.
+"""
+
+import types
+from collections.abc import Iterable, Mapping
+from datetime import date
+from decimal import Decimal
+from typing import Any, Final, Union, get_args, get_origin, get_type_hints
+from uuid import UUID
+
+from msgspec import Struct
+from psycopg import Connection
+from psycopg.rows import TupleRow
+from psycopg.sql import SQL, Composed, Identifier
+
+from projections.customers import CUSTOMERS
+from projections.loans import LOANS
+from projections.projection import Projection
+
+PROJECTIONS: Final[tuple[Projection[Any], ...]] = (CUSTOMERS, LOANS)
+
+TYPES: Final[Mapping[Any, str]] = {
+    int: "bigint",
+    str: "text",
+    bool: "boolean",
+    Decimal: "numeric",
+    date: "date",
+    tuple[int, ...]: "bigint[]",
+}
+LIVE: Final = SQL(
+    "SELECT version, position, problem FROM {schema}.read_tables"
+    " WHERE projection = %s AND definition = %s AND live"
+)
+VERSIONS: Final = SQL(
+    "SELECT version, position, live FROM {schema}.read_tables"
+    " WHERE projection = %s AND definition = %s ORDER BY version"
+)
+HIGHEST: Final = SQL(
+    "SELECT coalesce(max(version), 0) FROM {schema}.read_tables WHERE projection = %s"
+)
+ADD: Final = SQL(
+    "INSERT INTO {schema}.read_tables"
+    " (projection, definition, version, position, live, built_at)"
+    " VALUES (%s, %s, %s, %s, %s, now())"
+)
+
+
+class LiveTable(Struct, frozen=True, kw_only=True):
+    """The table that a view shows, and the log position that it holds."""
+
+    version: int
+    position: int
+    problem: str | None
+
+
+class TableOf:
+    """The statements of one versioned table of one projection in one schema."""
+
+    def __init__(self, projection: Projection[Any], schema: str, version: int) -> None:
+        self.projection = projection
+        self.schema = Identifier(schema)
+        self.plain_name = f"{projection.name}_v{version}"
+        self.name = Composed([self.schema, SQL("."), Identifier(self.plain_name)])
+        self.view = view_of(projection, schema)
+        names = [Identifier(column) for column in projection.columns]
+        self._columns = SQL(", ").join(names)
+        self._load = SQL("SELECT {} FROM {} WHERE stream_id = ANY(%s)").format(
+            self._columns, self.name
+        )
+        self._upsert = SQL(
+            "INSERT INTO {} ({}) VALUES ({}) ON CONFLICT (stream_id) DO UPDATE SET {}"
+        ).format(
+            self.name,
+            self._columns,
+            SQL(", ").join(SQL("%s") for _ in names),
+            SQL(", ").join(SQL("{0} = excluded.{0}").format(name) for name in names[1:]),
+        )
+
+    def create(self, conn: Connection[TupleRow]) -> None:
+        """Make the table anew, without its keys; what an interrupted rebuild left goes."""
+        columns = SQL(", ").join(
+            SQL("{} {}").format(Identifier(name), SQL(kind))
+            for name, kind in column_types(self.projection)
+        )
+        conn.execute(SQL("DROP TABLE IF EXISTS {}").format(self.name))
+        conn.execute(SQL("CREATE TABLE {} ({})").format(self.name, columns))
+
+    def build_keys(self, conn: Connection[TupleRow]) -> None:
+        """Add the primary key, the unique number and the indexes, and gather statistics."""
+        conn.execute(SQL("ALTER TABLE {} ADD PRIMARY KEY (stream_id)").format(self.name))
+        conn.execute(SQL("CREATE UNIQUE INDEX ON {} (number)").format(self.name))
+        for column in self.projection.indexes:
+            conn.execute(SQL("CREATE INDEX ON {} ({})").format(self.name, Identifier(column)))
+        conn.execute(SQL("ANALYZE {}").format(self.name))
+
+    def drop(self, conn: Connection[TupleRow]) -> None:
+        """Remove the table and forget it."""
+        conn.execute(SQL("DROP TABLE IF EXISTS {}").format(self.name))
+
+    def load(self, conn: Connection[TupleRow], streams: Iterable[UUID]) -> dict[UUID, Any]:
+        """The rows of these streams."""
+        rows = conn.execute(self._load, (list(streams),))
+        return {row[0]: self.projection.of(row[1:]) for row in rows}
+
+    def upsert(self, conn: Connection[TupleRow], rows: Mapping[UUID, Any]) -> None:
+        """Write rows over those of the same streams."""
+        with conn.cursor() as cursor:
+            cursor.executemany(self._upsert, self._values(rows))
+
+    def fill(self, conn: Connection[TupleRow], rows: Mapping[UUID, Any]) -> None:
+        """Copy rows into the table, where none of their streams are."""
+        statement = SQL("COPY {} ({}) FROM STDIN").format(self.name, self._columns)
+        with conn.cursor() as cursor, cursor.copy(statement) as copy:
+            for values in self._values(rows):
+                copy.write_row(values)
+
+    def rows(self, conn: Connection[TupleRow]) -> Iterable[tuple[UUID, Any]]:
+        """All rows, streamed; in a transaction only."""
+        with conn.cursor(name="rows") as cursor:
+            cursor.itersize = 5000
+            cursor.execute(SQL("SELECT {} FROM {}").format(self._columns, self.name))
+            for row in cursor:
+                yield row[0], self.projection.of(row[1:])
+
+    def show(self, conn: Connection[TupleRow]) -> None:
+        """Point the view here. DROP and CREATE, because REPLACE cannot drop or retype a column."""
+        conn.execute(SQL("DROP VIEW IF EXISTS {}").format(self.view))
+        conn.execute(SQL("CREATE VIEW {} AS SELECT * FROM {}").format(self.view, self.name))
+
+    def _values(self, rows: Mapping[UUID, Any]) -> Iterable[list[Any]]:
+        fields = self.projection.columns[1:]
+        for stream_id, row in rows.items():
+            values = (getattr(row, field) for field in fields)
+            yield [stream_id, *(list(v) if isinstance(v, tuple) else v for v in values)]
+
+
+def view_of(projection: Projection[Any], schema: str) -> Composed:
+    """The qualified name of the view that this code reads."""
+    name = Identifier(f"{projection.name}_d{projection.definition}")
+    return Composed([Identifier(schema), SQL("."), name])
+
+
+def column_types(projection: Projection[Any]) -> list[tuple[str, str]]:
+    """Column names and SQL types, from the row's fields."""
+    hints = get_type_hints(projection.row)
+    columns = [("stream_id", "uuid NOT NULL")]
+    for name in projection.columns[1:]:
+        hint = hints[name]
+        optional = get_origin(hint) in {Union, types.UnionType}
+        kind = next(a for a in get_args(hint) if a is not type(None)) if optional else hint
+        columns.append((name, TYPES[kind] + ("" if optional else " NOT NULL")))
+    return columns
+
+
+def live_table(
+    conn: Connection[TupleRow], projection: Projection[Any], schema: str
+) -> LiveTable | None:
+    """The table that the view of this definition shows, None before ``migrate``."""
+    values = (projection.name, projection.definition)
+    row = conn.execute(in_schema(LIVE, schema), values).fetchone()
+    return LiveTable(version=row[0], position=row[1], problem=row[2]) if row else None
+
+
+def next_version(conn: Connection[TupleRow], projection: Projection[Any], schema: str) -> int:
+    """A version that no kept table has."""
+    row = conn.execute(in_schema(HIGHEST, schema), (projection.name,)).fetchone()
+    assert row is not None
+    version: int = row[0] + 1
+    return version
+
+
+def in_schema(statement: SQL, schema: str) -> Composed:
+    """``statement`` with ``{schema}`` filled in."""
+    return statement.format(schema=Identifier(schema))

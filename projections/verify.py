@@ -1,0 +1,67 @@
+"""Folding the log again and comparing with what a live table says."""
+
+from collections.abc import Iterator
+from typing import Any, Final
+from uuid import UUID
+
+from msgspec import Struct
+from psycopg import Connection
+from psycopg.rows import TupleRow
+
+from credit_es.store.log import Log
+from projections.projection import Projection
+from projections.projector import fold
+from projections.rebuild import Progress
+from projections.tables import TableOf, live_table
+
+SNAPSHOT: Final = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
+
+
+class Difference(Struct, frozen=True, kw_only=True):
+    """A row that is not what the log says; None where one side has no row."""
+
+    projection: str
+    number: int
+    stored: dict[str, Any] | None
+    folded: dict[str, Any] | None
+
+
+def verify(
+    conn: Connection[TupleRow],
+    reader: Log,
+    schema: str,
+    projection: Projection[Any],
+    progress: Progress = lambda _reached, _head: None,
+) -> Iterator[Difference]:
+    """Yield the rows of the live table that a fresh fold up to its position does not give.
+
+    The table is read in one snapshot with its position; the log goes its own way, in autocommit.
+    """
+    with conn.transaction():
+        conn.execute(SNAPSHOT)
+        live = live_table(conn, projection, schema)
+        assert live is not None
+        folded: dict[UUID, Any] = {}
+        for batch in reader.tail(0, upto=live.position):
+            fold(projection, folded, [e for e in batch if projection.concerns(e.topic)])
+            progress(batch[-1].id, live.position)
+        for stream_id, stored in TableOf(projection, schema, live.version).rows(conn):
+            fresh = folded.pop(stream_id, None)
+            if fresh != stored:
+                yield _difference(projection, stored, fresh)
+        for fresh in folded.values():
+            yield _difference(projection, None, fresh)
+
+
+def _difference(projection: Projection[Any], stored: Any, folded: Any) -> Difference:
+    fields = [
+        name
+        for name in projection.columns[1:]
+        if stored is None or folded is None or getattr(stored, name) != getattr(folded, name)
+    ]
+    return Difference(
+        projection=projection.name,
+        number=(stored or folded).number,
+        stored={name: getattr(stored, name) for name in fields} if stored else None,
+        folded={name: getattr(folded, name) for name in fields} if folded else None,
+    )
