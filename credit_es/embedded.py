@@ -23,10 +23,11 @@ import psycopg
 import redis
 from msgspec import Struct
 
-from credit_es.home import EmbeddedError, Home, check_space, own_folder, sentences
+from credit_es.home import MIB, EmbeddedError, Home, check_space, own_folder, sentences
 
 # A unix socket's path may hold 104 bytes on macOS and 108 on Linux, the file's name included.
 LONGEST_SOCKET_FOLDER: Final = 80
+LONGEST_LOG: Final = 10 * MIB
 
 
 class Server(Struct, frozen=True, kw_only=True):
@@ -36,6 +37,7 @@ class Server(Struct, frozen=True, kw_only=True):
     argv: list[str]
     url: str
     stop: Signals
+    log: Path
     account: pwd.struct_passwd | None
     cwd: Path
     env: dict[str, str]
@@ -61,7 +63,8 @@ def postgres(home: Home, *, durable: bool = True) -> Server:
         "unix_socket_directories": str(sockets),
         "unix_socket_permissions": "0700",
         "log_checkpoints": "off",
-        "log_line_prefix": "postgres | ",
+        "log_line_prefix": "%m [%p] ",
+        "log_timezone": "UTC",
     }
     if not durable:
         settings |= {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
@@ -74,6 +77,7 @@ def postgres(home: Home, *, durable: bool = True) -> Server:
         argv=argv,
         url=url,
         stop=Signals.SIGINT,  # "fast": clients are cut off, nothing committed is lost
+        log=_log_file(home, "postgres"),
         account=home.account,
         cwd=home.path,
         env=env,
@@ -115,6 +119,7 @@ def valkey(home: Home, *, durable: bool = True) -> Server:
         argv=argv,
         url=url,
         stop=Signals.SIGTERM,
+        log=_log_file(home, "redis"),
         account=home.account,
         cwd=data,
         env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"},
@@ -172,6 +177,14 @@ def _socket_folder(home: Home) -> Path:
         key = hashlib.sha256(os.fsencode(home.path)).hexdigest()[:10]
         folder = Path(tempfile.gettempdir()) / f"credit-es-{os.geteuid()}-{key}"
     return own_folder(folder, owner=home.account)
+
+
+def _log_file(home: Home, name: str) -> Path:
+    """Where a server logs: what it tells its operator would drown what ours tell theirs."""
+    log = home.path / f"{name}.log"
+    if log.exists() and log.stat().st_size > LONGEST_LOG:
+        log.replace(log.with_suffix(".log.1"))
+    return log
 
 
 def _initdb(home: Home, binaries: Path, data: Path, env: dict[str, str], *, durable: bool) -> None:

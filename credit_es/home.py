@@ -5,6 +5,7 @@ A ``Home`` is made as follows, with the account that the embedded servers run un
     lock            held (flock) for as long as anything of a `credit-es run` lives
     running.json    what runs and where; worth nothing while the lock is free
     postgres/       the data folder          redis/      the append-only file
+    postgres.log    what it says             redis.log
     run/            the two sockets          software/   the binaries, copied when root
 """
 

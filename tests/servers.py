@@ -17,16 +17,15 @@ from credit_es.home import Home, home_of
 class RunningServer:
     """One server that a test may stop, kill and start again; its data stay."""
 
-    def __init__(self, server: embedded.Server, log: Path) -> None:
+    def __init__(self, server: embedded.Server) -> None:
         self.url = server.url
         self._server = server
-        self._log = log
         self._child: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start it and wait until it answers."""
         assert self._child is None
-        with self._log.open("ab") as output:
+        with self._server.log.open("ab") as output:
             self._child = launch(
                 self._server.argv,
                 env=self._server.env,
@@ -37,8 +36,8 @@ class RunningServer:
             )
         deadline = time.monotonic() + 60
         while not self._server.answers():
-            assert self._child.poll() is None, self._log.read_text()
-            assert time.monotonic() < deadline, self._log.read_text()
+            assert self._child.poll() is None, self._server.log.read_text()
+            assert time.monotonic() < deadline, self._server.log.read_text()
             time.sleep(0.02)
 
     @property
@@ -89,18 +88,18 @@ def temporary_home() -> Iterator[Home]:
 def running_postgres(*, durable: bool) -> Iterator[RunningServer]:
     """A Postgres that is gone afterwards."""
     with temporary_home() as home:
-        yield from _running(embedded.postgres(home, durable=durable), home)
+        yield from _running(embedded.postgres(home, durable=durable))
 
 
 @contextmanager
 def running_redis() -> Iterator[RunningServer]:
     """A Redis that is gone afterwards."""
     with temporary_home() as home:
-        yield from _running(embedded.valkey(home), home)
+        yield from _running(embedded.valkey(home))
 
 
-def _running(server: embedded.Server, home: Home) -> Iterator[RunningServer]:
-    one = RunningServer(server, home.path / f"{server.name}.log")
+def _running(server: embedded.Server) -> Iterator[RunningServer]:
+    one = RunningServer(server)
     try:
         one.start()
         yield one

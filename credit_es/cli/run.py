@@ -42,7 +42,7 @@ credit-es is running.
   Try    curl -s {url}/register -H 'Content-Type: application/json' \\
            -d '{{"first_name": "Asha", "last_name": "Rao", "age": 34, "monthly_income": 50000, \
 "phone_number": 9876543210}}'
-  State  {state}
+  State  {state} (data, and the logs of Postgres and Redis)
   Stop   Ctrl-C, or kill {pid}
 """
 
@@ -137,6 +137,7 @@ def _server_process(server: "Server") -> "Process":
         stage=SERVERS,
         stop=server.stop,
         patience_s=SERVER_PATIENCE_S,
+        log=server.log,
         ready=server.answers,
     )
 

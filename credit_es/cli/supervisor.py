@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import IO, Final, Never
@@ -45,7 +46,8 @@ class Process(Struct, frozen=True, kw_only=True):
     """One supervised process.
 
     ``ready`` is asked at the first start, before the next process is started. Processes of one
-    ``stage`` are stopped together, higher stages first, and killed after ``patience_s``.
+    ``stage`` are stopped together, higher stages first, and killed after ``patience_s``. What it
+    writes goes to ``log`` or, without one, where our own lines go.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Process(Struct, frozen=True, kw_only=True):
     stage: int
     stop: signal.Signals = signal.SIGTERM
     patience_s: float = 5.0
+    log: Path | None = None
     account: pwd.struct_passwd | None = None
     ready: Callable[[], bool] = lambda: True
 
@@ -93,10 +96,7 @@ class Supervisor:
         child = self._launch(slot)
         while not self.asked_to_stop() and not process.ready():
             if child.poll() is not None or time.monotonic() - slot.started > READY_LIMIT_S:
-                raise SupervisorError(
-                    self._diagnose()
-                    or f"{process.name} did not come up; what it wrote above says why."
-                )
+                raise SupervisorError(self._why(process, "did not come up"))
             time.sleep(POLL_S)
 
     def once(self, process: Process) -> None:
@@ -109,9 +109,7 @@ class Supervisor:
             time.sleep(POLL_S)
         self._end([slot])
         if child.returncode and not self.asked_to_stop():
-            raise SupervisorError(
-                self._diagnose() or f"{process.name} failed; what it wrote above says why."
-            )
+            raise SupervisorError(self._why(process, "failed"))
 
     def asked_to_stop(self) -> bool:
         """Whether a signal asked for the end."""
@@ -140,15 +138,21 @@ class Supervisor:
                 os.dup2(nowhere.fileno(), 1)
                 os.dup2(nowhere.fileno(), 2)
 
+    def _why(self, process: Process, what: str) -> str:
+        where = f"its log says why: {process.log}" if process.log else "its lines above say why"
+        return self._diagnose() or f"{process.name} {what}; {where}."
+
     def _launch(self, slot: _Slot) -> subprocess.Popen[bytes]:
         process = slot.process
-        child = launch(
-            process.argv,
-            env=process.env,
-            cwd=process.cwd,
-            account=process.account,
-            stop=process.stop,
-        )
+        with process.log.open("ab") if process.log else nullcontext() as output:
+            child = launch(
+                process.argv,
+                env=process.env,
+                cwd=process.cwd,
+                account=process.account,
+                stop=process.stop,
+                output=output,
+            )
         self._tell_guardian(f"+{child.pid} {process.stop.value}")
         slot.child = child
         slot.started = time.monotonic()
