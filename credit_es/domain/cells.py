@@ -65,9 +65,9 @@ def number_of(cell: Cell) -> int | Decimal | None:
 
     Text with separators or an exponent is none: ``1,500`` and ``9.6E+09`` can be read two ways.
     """
-    if isinstance(cell, str):
-        return Decimal(cell) if _NUMBER.fullmatch(cell) else None
-    return cell if isinstance(cell, int | Decimal) else None
+    if isinstance(cell, (int, Decimal)):
+        return cell
+    return Decimal(cell) if isinstance(cell, str) and _NUMBER.fullmatch(cell) else None
 
 
 class RowCells:
@@ -194,9 +194,9 @@ class RowCells:
 
     def _number(self, field: str, *, low: int | Decimal, high: int) -> int | Decimal:
         """Read a number; zero, which passes all later checks, where it is none or out of range."""
-        cell = self._required(field)
-        value = number_of(cell)
+        value = number_of(self._cells.get(field))
         if value is None:
+            cell = self._required(field)
             if cell is not None and not isinstance(cell, Unreadable):
                 message = f"{short(cell)} is not a number; write digits only, such as 50000"
                 self.reject(field, "NOT_A_NUMBER", message)

@@ -44,6 +44,7 @@ LONGEST_TENURE: Final = 1_200
 HIGHEST_RATE: Final = 10_000
 LOAN_ID_LENGTH: Final = 100
 
+_SHORTEST_MONTH: Final = 28
 _ZERO: Final = Decimal(0)
 _PHONE_MARKS: Final = str.maketrans("", "", "+-() \u00a0")
 _LONGEST_PHONE: Final = 18
@@ -138,7 +139,7 @@ def read_loan(
 
 def _name(of: RowCells, field: str) -> str:
     name = of.text(field)
-    if len(name) > _USUAL_NAME or isinstance(of.cell(field), int | Decimal):
+    if len(name) > _USUAL_NAME or isinstance(of.cell(field), (int, Decimal)):
         of.note(field, "NAME_ODD", f"{short(name)} is an unusual name; imported as it is")
     return name
 
@@ -253,4 +254,6 @@ def _months_after(start: date, months: int) -> date | None:
     year, month = divmod(start.year * 12 + start.month - 1 + months, 12)
     if year > date.max.year:
         return None
+    if start.day <= _SHORTEST_MONTH:
+        return date(year, month + 1, start.day)
     return date(year, month + 1, min(start.day, monthrange(year, month + 1)[1]))
