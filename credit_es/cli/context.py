@@ -53,7 +53,9 @@ def entitle(name: str) -> None:
     """Make this process, and what it forks, recognisable in ``ps``.
 
     Not on macOS, where it breaks a later fork; there the command line says nearly the same.
+    SPT_NOENV: a title is not written over the environment that ``/proc`` shows.
     """
+    os.environ["SPT_NOENV"] = "1"
     if sys.platform != "darwin":
         setproctitle.setproctitle(f"credit-es {name}")
 

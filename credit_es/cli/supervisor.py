@@ -21,9 +21,10 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Final, Never
 
-import setproctitle
 import structlog
 from msgspec import Struct
+
+from credit_es.cli.context import entitle
 
 PR_SET_PDEATHSIG: Final = 1
 LIBC: Final = ctypes.CDLL(None) if sys.platform == "linux" else None
@@ -32,6 +33,7 @@ POLL_S: Final = 0.03
 READY_LIMIT_S: Final = 60.0
 FIRST_PAUSE_S: Final = 0.5
 LONGEST_PAUSE_S: Final = 30.0
+GUARDIAN_PATIENCE_S: Final = 6.0
 # One that ran this long before it ended is started again as if it had never failed.
 STEADY_S: Final = 30.0
 
@@ -260,7 +262,7 @@ def _guard(reading: int) -> Never:
     the state folder was inherited with the fork, so it stays taken until this is done.
     """
     os.setsid()
-    setproctitle.setproctitle("credit-es guardian")
+    entitle("guardian")
     for ignored in STOP_SIGNALS:
         signal.signal(ignored, signal.SIG_IGN)
     live: dict[int, int] = {}
@@ -273,8 +275,11 @@ def _guard(reading: int) -> Never:
                 live.pop(pid, None)
     for pid, number in live.items():
         _signal_group(pid, number, leader_only=True)
-    end = time.monotonic() + 6
-    while time.monotonic() < end and any(_signal_group(pid, 0) for pid in live):
+    end = time.monotonic() + GUARDIAN_PATIENCE_S
+    while live and time.monotonic() < end:
+        for pid in [pid for pid in live if not _signal_group(pid, 0, leader_only=True)]:
+            _signal_group(pid, signal.SIGKILL)
+            del live[pid]
         time.sleep(POLL_S)
     for pid in live:
         _signal_group(pid, signal.SIGKILL)
