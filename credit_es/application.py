@@ -8,7 +8,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
-from typing import Final, TypeVar
+from typing import Final, Generic, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -65,6 +65,14 @@ class By(Struct, frozen=True, kw_only=True):
     causation_id: str | None = None
 
 
+class Decided(Struct, Generic[T], frozen=True, kw_only=True):
+    """What a command came to: the facts to append, and other work for the same transaction."""
+
+    facts: Facts
+    outcome: T
+    beside: Beside | None = None
+
+
 class Outcome(Struct, frozen=True, kw_only=True):
     """A decision, and its version in the customer's stream."""
 
@@ -111,12 +119,12 @@ class Lending(Application[UUID]):
     ) -> CustomerRegistered:
         """Record a new customer under the next number."""
 
-        def decide() -> tuple[Facts, CustomerRegistered]:
+        def decide() -> Decided[CustomerRegistered]:
             number = self.numbers.take("customer")
             fact = decide_registration(command, customer_number=number, today=self.today())
-            return [(1, fact)], fact
+            return Decided(facts=[(1, fact)], outcome=fact)
 
-        return self._command(decide, CustomerRegistered, by, once)
+        return self.command(decide, CustomerRegistered, by, once)
 
     def check_eligibility(self, command: ApplyForLoan) -> Verdict:
         """What a decision would be now; records nothing."""
@@ -126,7 +134,7 @@ class Lending(Application[UUID]):
     def apply_for_loan(self, command: ApplyForLoan, by: By, once: Once | None = None) -> Outcome:
         """Decide, and record the decision with the loan it opens; a refusal is recorded too."""
 
-        def decide() -> tuple[Facts, Outcome]:
+        def decide() -> Decided[Outcome]:
             who, loans = self.load(command.customer_number)
             decision, *opened = decide_loan(
                 who,
@@ -138,9 +146,10 @@ class Lending(Application[UUID]):
             )
             assert isinstance(decision, Decision)
             outcome = Outcome(decision=decision, version=who.version + 1)
-            return [(outcome.version, decision), *((1, fact) for fact in opened)], outcome
+            facts = [(outcome.version, decision), *((1, fact) for fact in opened)]
+            return Decided(facts=facts, outcome=outcome)
 
-        return self._command(decide, Outcome, by, once)
+        return self.command(decide, Outcome, by, once)
 
     def load(self, customer_number: int) -> tuple[Customer, list[Loan]]:
         """A customer and all of their loans, from their streams; two round trips.
@@ -176,24 +185,28 @@ class Lending(Application[UUID]):
         ]
         self.events.put(recorded, once=kept, beside=beside)
 
-    def _command(
-        self, decide: Callable[[], tuple[Facts, T]], kind: type[T], by: By, once: Once | None
+    def command(
+        self, decide: Callable[[], Decided[T]], kind: type[T], by: By, once: Once | None
     ) -> T:
-        """Decide and record until no race is lost; a request sent again gets its first outcome."""
+        """Decide and record until no race is lost; a request sent again gets its first outcome.
+
+        Raises ``ContendedError`` where no race is won in time, ``KeyReusedError`` where the key of
+        ``once`` stands for another request.
+        """
         give_up = time.monotonic() + CONTEND_S
         while True:
-            if once and (outcome_before := self.keys.outcome(once)) is not None:
-                return msgspec.json.decode(outcome_before, type=kind)
-            facts, outcome = decide()
-            kept = Kept(request=once, outcome=ENCODER.encode(outcome)) if once else None
+            if once and (before := self.keys.outcome(once)) is not None:
+                return msgspec.json.decode(before, type=kind)
+            decided = decide()
+            kept = Kept(request=once, outcome=ENCODER.encode(decided.outcome)) if once else None
             try:
-                self.record(facts, by, kept=kept)
+                self.record(decided.facts, by, kept=kept, beside=decided.beside)
             except IntegrityError as lost:
                 if time.monotonic() > give_up:
                     raise ContendedError from lost
                 time.sleep(random.uniform(0, PAUSE_S))  # noqa: S311 - spreads callers, no secret
             else:
-                return outcome
+                return decided.outcome
 
 
 def fold_customer(history: Sequence[Recorded]) -> Customer | None:

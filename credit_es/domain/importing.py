@@ -9,10 +9,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from enum import StrEnum
-from typing import Final, Literal
+from typing import Final, Protocol, TypeVar
 
 from msgspec import Struct
 
+from credit_es.domain.cells import HIGHEST, Finding
 from credit_es.domain.customer import Customer
 from credit_es.domain.events import (
     Counts,
@@ -23,9 +24,7 @@ from credit_es.domain.events import (
     LoansImported,
     Source,
 )
-from credit_es.domain.rows import CustomerRow, Finding, LoanRow
-
-HIGHEST_ID: Final = 10**12
+from credit_es.domain.rows import CustomerRow, LoanRow
 
 CUSTOMER_FIELDS: Final = {
     "first_name": "first_name",
@@ -48,6 +47,9 @@ LOAN_FIELDS: Final = {
 """What a row calls a field, and what the fact of it does."""
 
 
+Row_co = TypeVar("Row_co", CustomerRow, LoanRow, covariant=True)
+
+
 class Fate(StrEnum):
     """What becomes of a row."""
 
@@ -57,11 +59,41 @@ class Fate(StrEnum):
     REJECTED = "rejected"
 
 
-class SheetHead(Struct, frozen=True, kw_only=True):
-    """A sheet's name, and the heading of each field as the workbook writes it."""
+class ReadSheet(Protocol[Row_co]):
+    """A sheet that was read to its end; ``columns`` gives each field's heading as written.
 
-    name: str
-    columns: Mapping[str, str]
+    ``findings`` are about single rows: the faults of those rejected, the oddities of the others.
+    """
+
+    @property
+    def name(self) -> str:
+        """The sheet's name."""
+        ...
+
+    @property
+    def columns(self) -> Mapping[str, str]:
+        """Field to heading."""
+        ...
+
+    @property
+    def rows(self) -> Sequence[Row_co]:
+        """The accepted rows, in workbook order."""
+        ...
+
+    @property
+    def findings(self) -> Sequence[Finding]:
+        """What is to be said of single rows."""
+        ...
+
+    @property
+    def rejected(self) -> int:
+        """How many rows could not be read."""
+        ...
+
+    @property
+    def blank(self) -> int:
+        """How many rows have nothing in them."""
+        ...
 
 
 class Ingestion(Struct, frozen=True, kw_only=True):
@@ -69,8 +101,8 @@ class Ingestion(Struct, frozen=True, kw_only=True):
 
     ingestion_id: str
     occurred_on: date
-    customers: SheetHead
-    loans: SheetHead
+    customers: ReadSheet[CustomerRow]
+    loans: ReadSheet[LoanRow]
 
 
 class Known(Struct, frozen=True, kw_only=True):
@@ -116,7 +148,7 @@ def wanted_number(source_loan_id: str) -> int | None:
     if not source_loan_id.isascii() or not source_loan_id.isdigit():
         return None
     number = int(source_loan_id)
-    return number if 1 <= number <= HIGHEST_ID else None
+    return number if 1 <= number <= HIGHEST else None
 
 
 def first_claims(loans: Iterable[LoanRow]) -> dict[str, int]:
@@ -135,8 +167,9 @@ def decide_import(
 ) -> Import:
     """Decide the rows of one customer against what the log holds.
 
-    ``number_for`` gives a new loan its number. A fact recorded by this same ingestion counts as
-    recorded, so that a job taken up again reports what it would have reported at once.
+    ``number_for`` gives a new loan its number, 0 where nothing will be recorded. A fact recorded by
+    this same ingestion counts as recorded, so that a job taken up again reports what it would have
+    reported at once.
     """
     findings: list[Finding] = []
     first, customer_fates = _decide_customers(ingestion, history, known, findings)
@@ -172,14 +205,7 @@ def decide_import(
             ]
         loan_fates[fate] += 1
         if fate is not Fate.CONFLICTING and row.source_loan_id != str(fact.loan_number):
-            message = (
-                f"loan id {row.source_loan_id!r} is kept as the source id; the loan's number here"
-                f" is {fact.loan_number}"
-            )
-            code = (
-                "LOAN_ID_IS_TEXT" if wanted_number(row.source_loan_id) is None else "LOAN_ID_SHARED"
-            )
-            findings.append(_loan_finding(ingestion, row, "source_loan_id", code, message))
+            findings.append(_renumbered(ingestion, row, fact.loan_number))
 
     facts: list[tuple[int, Event]] = []
     version = known.customer.version if known else 0
@@ -272,15 +298,24 @@ def _said(value: object) -> str:
 def _loan_finding(
     ingestion: Ingestion, row: LoanRow, field: str, code: str, message: str
 ) -> Finding:
-    workbook: Literal["loans"] = "loans"
     return Finding(
-        workbook=workbook,
+        workbook="loans",
         sheet=ingestion.loans.name,
         row=row.row,
         column=ingestion.loans.columns.get(field),
         code=code,
         message=message,
     )
+
+
+def _renumbered(ingestion: Ingestion, row: LoanRow, loan_number: int) -> Finding:
+    """Say that a loan goes by another number here; 0 is one that only a real import would take."""
+    text = wanted_number(row.source_loan_id) is None
+    why = "is text" if text else "belongs to another customer's loan, too"
+    number = f"the number {loan_number}" if loan_number else "a number of its own"
+    message = f"loan id {row.source_loan_id} {why}; the loan gets {number} and keeps its source id"
+    code = "LOAN_ID_IS_TEXT" if text else "LOAN_ID_SHARED"
+    return _loan_finding(ingestion, row, "source_loan_id", code, message)
 
 
 def _customer_fact(ingestion: Ingestion, row: CustomerRow) -> CustomerImported:

@@ -35,7 +35,8 @@ QUEUE: Final = SQL(
 )
 COLUMNS: Final = (
     "ingestion_id, customers_name, customers_sha256, loans_name, loans_sha256, check_only, actor,"
-    " correlation_id, requested_at, requested_on, status, done, total, counts, problem, finished_at"
+    " correlation_id, requested_at, requested_on, status, done, total, counts, problem,"
+    " finished_at, attempts"
 )
 ONE: Final = SQL("SELECT " + COLUMNS + " FROM {schema}.ingestions WHERE ingestion_id = %s")
 PAGE: Final = SQL(
@@ -44,7 +45,8 @@ PAGE: Final = SQL(
     " ORDER BY requested_at DESC, ingestion_id DESC LIMIT %s"
 )
 TAKE: Final = SQL(
-    "UPDATE {schema}.ingestions SET status = 'running', done = 0, total = 0, seen_at = now()"
+    "UPDATE {schema}.ingestions SET status = 'running', done = 0, total = 0, seen_at = now(),"
+    " attempts = attempts + 1"
     " WHERE ingestion_id = %s AND status IN ('queued', 'running') RETURNING " + COLUMNS
 )
 PROGRESS: Final = SQL(
@@ -115,6 +117,7 @@ class QueuedIngestion(Struct, frozen=True, kw_only=True):
     report: Report | None
     problem: str | None
     finished_at: datetime | None
+    attempts: int
 
 
 class Ingestions:
@@ -244,4 +247,5 @@ def _ingestion(row: TupleRow) -> QueuedIngestion:
         report=msgspec.json.decode(row[13], type=Report) if row[13] else None,
         problem=row[14],
         finished_at=row[15],
+        attempts=row[16],
     )

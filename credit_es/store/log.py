@@ -16,6 +16,9 @@ STREAMS: Final = SQL(
     "SELECT stream_id, version, state FROM {schema}.events WHERE stream_id = ANY(%b)"
     " ORDER BY stream_id, version"
 )
+FIRST_TOPICS: Final = SQL(
+    "SELECT stream_id, topic FROM {schema}.events WHERE stream_id = ANY(%b) AND version = 1"
+)
 ONE: Final = SQL(
     "SELECT stream_id, version, state FROM {schema}.events WHERE stream_id = %s AND version = %s"
 )
@@ -40,6 +43,7 @@ class Log:
         self.recorder = recorder
         self.database = recorder.database
         self._streams = self.database.sql(STREAMS)
+        self._first_topics = self.database.sql(FIRST_TOPICS)
         self._one = self.database.sql(ONE)
         self._some = self.database.sql(SOME)
 
@@ -59,6 +63,14 @@ class Log:
     def stream(self, stream_id: UUID) -> list[Recorded]:
         """One whole stream, empty where nothing was recorded."""
         return self.streams([stream_id]).get(stream_id, [])
+
+    def first_topics(self, stream_ids: Iterable[UUID]) -> dict[UUID, str]:
+        """What the first event of each stream is; one that does not exist is not in the answer."""
+        ids = list(stream_ids)
+        rows = self.database.run(
+            lambda conn: conn.execute(self._first_topics, (ids,), prepare=True).fetchall()
+        )
+        return dict(rows)
 
     def event(self, stream_id: UUID, version: int) -> Recorded | None:
         """One event, by its place."""

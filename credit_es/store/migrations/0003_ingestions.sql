@@ -18,6 +18,7 @@ CREATE TABLE __S__.ingestions (
     status text NOT NULL CHECK (status IN ('queued', 'running', 'succeeded', 'failed')),
     done bigint NOT NULL DEFAULT 0,
     total bigint NOT NULL DEFAULT 0,
+    attempts bigint NOT NULL DEFAULT 0,
     counts bytea,
     problem text,
     enqueued_at timestamptz NOT NULL,
