@@ -47,7 +47,9 @@ PAGE: Final = SQL(
 TAKE: Final = SQL(
     "UPDATE {schema}.ingestions SET status = 'running', done = 0, total = 0, seen_at = now(),"
     " attempts = attempts + 1"
-    " WHERE ingestion_id = %s AND status IN ('queued', 'running') RETURNING " + COLUMNS
+    " WHERE ingestion_id = %s AND (status = 'queued'"
+    " OR status = 'running' AND seen_at < now() - make_interval(secs => %s))"
+    " RETURNING " + COLUMNS
 )
 PROGRESS: Final = SQL(
     "UPDATE {schema}.ingestions SET done = %s, total = %s, seen_at = now()"
@@ -67,12 +69,23 @@ FINDINGS: Final = SQL(
     " FROM {schema}.ingestion_findings WHERE ingestion_id = %s AND number > %s"
     " ORDER BY number LIMIT %s"
 )
+TOUCH: Final = SQL(
+    "UPDATE {schema}.ingestions SET seen_at = now()"
+    " WHERE ingestion_id = ANY(%s) AND status = 'running'"
+)
+RELEASE: Final = SQL(
+    "UPDATE {schema}.ingestions SET status = 'queued'"
+    " WHERE ingestion_id = %s AND status = 'running'"
+)
 OVERDUE: Final = SQL(
     "UPDATE {schema}.ingestions SET enqueued_at = now()"
-    " WHERE status IN ('queued', 'running')"
-    " AND greatest(enqueued_at, seen_at) < now() - make_interval(secs => %s)"
+    " WHERE enqueued_at < now() - make_interval(secs => %s) AND (status = 'queued'"
+    " OR status = 'running' AND seen_at < now() - make_interval(secs => %s))"
     " RETURNING ingestion_id"
 )
+
+LEASE_S: Final = 20.0
+"""How long a running job without a sign of life is its worker's."""
 
 
 class Upload(Struct, frozen=True, kw_only=True):
@@ -125,25 +138,19 @@ class Ingestions:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._sql: Final = {
-            statement: database.sql(statement)
-            for statement in (
-                *(KEEP, CONTENT, QUEUE, ONE, PAGE, TAKE, PROGRESS),
-                *(FINISH, FORGET_FINDINGS, COPY_FINDINGS, FINDINGS, OVERDUE),
-            )
-        }
+        self._sql = database.sql
 
     def keep(self, upload: Upload) -> Workbook:
         """Store a workbook under its hash, once, and name it."""
         workbook = upload.workbook
         values = (workbook.sha256, upload.content)
-        self._database.run(lambda conn: conn.execute(self._sql[KEEP], values))
+        self._database.run(lambda conn: conn.execute(self._sql(KEEP), values))
         return workbook
 
     def content(self, workbook: Workbook) -> bytes:
         """The bytes of a kept workbook."""
         row = self._database.run(
-            lambda conn: conn.execute(self._sql[CONTENT], (workbook.sha256,)).fetchone()
+            lambda conn: conn.execute(self._sql(CONTENT), (workbook.sha256,)).fetchone()
         )
         assert row is not None
         content: bytes = row[0]
@@ -159,35 +166,38 @@ class Ingestions:
                 *(job.check_only, job.actor, job.correlation_id),
                 *(job.requested_at, job.requested_on),
             )
-            cursor.execute(self._sql[QUEUE], values)
+            cursor.execute(self._sql(QUEUE), values)
 
         return insert
 
     def find(self, ingestion_id: UUID) -> QueuedIngestion | None:
         """One ingestion."""
         row = self._database.run(
-            lambda conn: conn.execute(self._sql[ONE], (ingestion_id,)).fetchone()
+            lambda conn: conn.execute(self._sql(ONE), (ingestion_id,)).fetchone()
         )
         return _ingestion(row) if row else None
 
     def page(self, *, before: tuple[datetime, UUID], limit: int) -> list[QueuedIngestion]:
         """The latest ingestions before a place in the list, the latest first."""
         rows = self._database.run(
-            lambda conn: conn.execute(self._sql[PAGE], (*before, limit)).fetchall()
+            lambda conn: conn.execute(self._sql(PAGE), (*before, limit)).fetchall()
         )
         return [_ingestion(row) for row in rows]
 
     def take(self, ingestion_id: UUID) -> QueuedIngestion | None:
-        """Start one, or start it over after a worker died; None where it is done already."""
+        """Start one, or start it over after a worker died.
+
+        None where it is done already, or where another worker is at it.
+        """
         row = self._database.run(
-            lambda conn: conn.execute(self._sql[TAKE], (ingestion_id,)).fetchone()
+            lambda conn: conn.execute(self._sql(TAKE), (ingestion_id, LEASE_S)).fetchone()
         )
         return _ingestion(row) if row else None
 
     def progress(self, ingestion_id: UUID, *, done: int, total: int) -> None:
-        """Say how many of the rows are done; this also shows that a worker is alive."""
+        """Say how many of the rows are done."""
         values = (done, total, ingestion_id)
-        self._database.run(lambda conn: conn.execute(self._sql[PROGRESS], values))
+        self._database.run(lambda conn: conn.execute(self._sql(PROGRESS), values))
 
     def finished(
         self,
@@ -200,30 +210,38 @@ class Ingestions:
         """The work of closing an ingestion, to be done beside the append of its last fact."""
 
         def close(cursor: Cursor[TupleRow]) -> None:
-            cursor.execute(self._sql[FORGET_FINDINGS], (ingestion_id,))
-            with cursor.copy(self._sql[COPY_FINDINGS]) as copy:
+            cursor.execute(self._sql(FORGET_FINDINGS), (ingestion_id,))
+            with cursor.copy(self._sql(COPY_FINDINGS)) as copy:
                 for number, f in enumerate(findings, start=1):
                     place = (ingestion_id, number, f.workbook, f.sheet, f.row, f.column)
                     copy.write_row((*place, f.code, f.message))
             status = "failed" if problem else "succeeded"
             counted = msgspec.json.encode(report) if report else None
-            cursor.execute(self._sql[FINISH], (status, counted, problem, ingestion_id))
+            cursor.execute(self._sql(FINISH), (status, counted, problem, ingestion_id))
 
         return close
 
     def findings(self, ingestion_id: UUID, *, after: int, limit: int) -> list[Finding]:
         """A page of findings; the first one's number is ``after`` + 1."""
         values = (ingestion_id, after, limit)
-        rows = self._database.run(lambda conn: conn.execute(self._sql[FINDINGS], values).fetchall())
+        rows = self._database.run(lambda conn: conn.execute(self._sql(FINDINGS), values).fetchall())
         return [
             Finding(workbook=w, sheet=sheet, row=row, column=column, code=code, message=message)
             for w, sheet, row, column, code, message in rows
         ]
 
+    def touch(self, ingestion_ids: Sequence[UUID]) -> None:
+        """Say that a worker is at these."""
+        self._database.run(lambda conn: conn.execute(self._sql(TOUCH), (list(ingestion_ids),)))
+
+    def release(self, ingestion_id: UUID) -> None:
+        """Give a job back that was broken off."""
+        self._database.run(lambda conn: conn.execute(self._sql(RELEASE), (ingestion_id,)))
+
     def overdue(self, after_s: float) -> list[UUID]:
-        """Those that no worker took or kept alive for so long, each given out to one caller."""
+        """Those that no worker took for so long or that one died over; each given to one caller."""
         rows = self._database.run(
-            lambda conn: conn.execute(self._sql[OVERDUE], (after_s,)).fetchall()
+            lambda conn: conn.execute(self._sql(OVERDUE), (after_s, LEASE_S)).fetchall()
         )
         return [ingestion_id for (ingestion_id,) in rows]
 

@@ -1,0 +1,161 @@
+"""The ingestion worker: takes jobs from Postgres when Redis wakes it up, and never loses one.
+
+A job may run twice or die half-way: rows the log already holds are found there. What no wake-up
+reached, and what a dead worker left, a sweep sends again.
+"""
+
+import os
+import socket
+import time
+from collections.abc import Callable
+from threading import Event as Stop
+from threading import Lock
+from typing import Final
+from uuid import UUID
+
+import dramatiq
+import redis
+import structlog
+from msgspec import structs
+
+from credit_es.application import Lending
+from credit_es.importing import Importing
+from credit_es.settings import Settings
+from credit_es.store.database import StoreUnavailableError
+from credit_es.store.ingestions import QueuedIngestion
+from workers.broker import ACTOR, QUEUE, Broker
+from workers.workbook import WorkbookError, read_customers, read_loans
+
+log = structlog.get_logger()
+
+THREADS: Final = 2
+MINUTE_MS: Final = 60_000
+SWEEP_S: Final = 5.0
+OVERDUE_S: Final = 10.0
+PROGRESS_S: Final = 0.25
+STOP_MS: Final = 4_000
+MOST_ATTEMPTS: Final = 8
+GIVEN_UP: Final = (
+    "It broke off {attempts} times, and is not tried again. What it recorded stays recorded; the "
+    "log of the worker says what went wrong. When that is mended, ingest the workbooks again."
+)
+
+
+class IngestionWorker:
+    """One process's worker: two jobs at a time, on one application."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._lending = Lending(settings, pool_size=THREADS + 2)
+        self._importing = Importing(self._lending)
+        self._broker = Broker(settings.redis_url, settings.schema)
+        self._name = f"{socket.gethostname()}/{os.getpid()}"
+        self._lock = Lock()
+        self._running: set[UUID] = set()
+        as_actor = dramatiq.actor(
+            actor_name=ACTOR,
+            queue_name=QUEUE,
+            broker=self._broker.dramatiq,
+            max_retries=5,
+            time_limit=30 * MINUTE_MS,
+            notify_shutdown=True,
+        )
+        as_actor(self.ingest)
+        self._worker = dramatiq.Worker(self._broker.dramatiq, worker_threads=THREADS)
+
+    def start(self) -> None:
+        """Begin to take jobs."""
+        self._worker.start()
+        log.info("worker started")
+
+    def stop(self) -> None:
+        """Break off what is running, leave it queued, and let go of everything."""
+        self._worker.stop(timeout=STOP_MS)
+        try:
+            self._broker.say_gone(self._name)
+        except redis.RedisError as error:
+            log.info("redis is away", error=str(error))
+        self._lending.close()
+        log.info("worker stopped")
+
+    def sweep_until(self, stop: Stop) -> None:
+        """Keep our jobs ours, and send again what waits too long."""
+        while True:
+            try:
+                self.sweep()
+            except (StoreUnavailableError, redis.RedisError) as error:
+                log.warning("sweep waits", error=str(error).strip())
+            if stop.wait(SWEEP_S):
+                return
+
+    def sweep(self) -> None:
+        """One round of it."""
+        with self._lock:
+            running = list(self._running)
+        if running:
+            self._importing.ingestions.touch(running)
+        self._broker.say_alive(self._name)
+        for ingestion_id in self._importing.ingestions.overdue(OVERDUE_S):
+            log.info("ingestion sent again", ingestion_id=str(ingestion_id))
+            self._broker.enqueue(ingestion_id)
+        self._lending.keys.expire()
+
+    def ingest(self, ingestion_id: str) -> None:
+        """Record what the two workbooks of one ingestion say."""
+        taken = self._importing.ingestions.take(UUID(ingestion_id))
+        if taken is None:
+            return
+        structlog.contextvars.bind_contextvars(
+            ingestion_id=ingestion_id, request_id=taken.job.correlation_id
+        )
+        with self._lock:
+            self._running.add(taken.job.ingestion_id)
+        try:
+            self._ingest(taken)
+        except BaseException:
+            self._give_back(taken.job.ingestion_id)
+            raise
+        finally:
+            with self._lock:
+                self._running.discard(taken.job.ingestion_id)
+            structlog.contextvars.clear_contextvars()
+
+    def _ingest(self, taken: QueuedIngestion) -> None:
+        job, ingestions = taken.job, self._importing.ingestions
+        if taken.attempts > MOST_ATTEMPTS:
+            self._importing.fail(job, GIVEN_UP.format(attempts=taken.attempts - 1))
+            log.error("ingestion given up", attempts=taken.attempts)
+            return
+        started = time.monotonic()
+        try:
+            customers = read_customers(ingestions.content(job.customers))
+            loans = read_loans(ingestions.content(job.loans), as_of=job.requested_on)
+        except WorkbookError as error:
+            self._importing.fail(job, str(error))
+            log.info("ingestion failed", problem=str(error))
+            return
+        report = self._importing.run(job, customers, loans, self._progress(job.ingestion_id))
+        log.info(
+            "ingestion finished",
+            check_only=job.check_only,
+            seconds=round(time.monotonic() - started, 3),
+            customers=structs.asdict(report.customers),
+            loans=structs.asdict(report.loans),
+        )
+
+    def _progress(self, ingestion_id: UUID) -> Callable[[int, int], None]:
+        """Say the progress a few times a second, and the start and the end of it."""
+        said = 0.0
+
+        def progress(done: int, total: int) -> None:
+            nonlocal said
+            if done in {0, total} or time.monotonic() - said > PROGRESS_S:
+                self._importing.ingestions.progress(ingestion_id, done=done, total=total)
+                said = time.monotonic()
+
+        return progress
+
+    def _give_back(self, ingestion_id: UUID) -> None:
+        try:
+            self._importing.ingestions.release(ingestion_id)
+        except StoreUnavailableError as error:
+            log.warning("ingestion not given back", error=str(error).strip())

@@ -1,0 +1,78 @@
+"""The report of an ingestion as a workbook: what became of the rows, and every finding."""
+
+from collections.abc import Iterable, Iterator
+from io import BytesIO
+from typing import Final
+
+from msgspec import structs
+from openpyxl import Workbook
+from openpyxl.cell import WriteOnlyCell
+from openpyxl.styles import Font
+from openpyxl.worksheet._write_only import WriteOnlyWorksheet
+
+from credit_es.domain.cells import Finding
+from credit_es.domain.events import Counts
+from credit_es.store.ingestions import QueuedIngestion
+
+HEADINGS: Final = ("Workbook", "Sheet", "Row", "Column", "Code", "Message")
+WIDTHS: Final = (12, 16, 8, 22, 34, 90)
+Row = tuple[str | int, ...]
+
+BOLD: Final = Font(bold=True)
+
+
+def report_xlsx(ingestion: QueuedIngestion, findings: Iterable[Finding]) -> bytes:
+    """The bytes of an .xlsx with a sheet of counts and one of findings.
+
+    Text from the workbooks stays text: a cell that begins with ``=`` is no formula here.
+    """
+    book = Workbook(write_only=True)
+    _write(book.create_sheet("Summary"), _summary(ingestion), (26, 18, 18))
+    rows = ((f.workbook, f.sheet, f.row, f.column or "", f.code, f.message) for f in findings)
+    _write(book.create_sheet("Findings"), _headed(HEADINGS, rows), WIDTHS)
+    content = BytesIO()
+    book.save(content)
+    return content.getvalue()
+
+
+def _summary(ingestion: QueuedIngestion) -> Iterator[Row]:
+    job = ingestion.job
+    yield "Ingestion", str(job.ingestion_id)
+    yield "Status", ingestion.status
+    yield "Requested", job.requested_at.isoformat(timespec="seconds")
+    if ingestion.finished_at:
+        yield "Finished", ingestion.finished_at.isoformat(timespec="seconds")
+    yield "Recorded", "nothing: this was a check" if job.check_only else "yes"
+    if ingestion.problem:
+        yield "Problem", ingestion.problem
+    yield "Customers", job.customers.name
+    yield "", job.customers.sha256
+    yield "Loans", job.loans.name
+    yield "", job.loans.sha256
+    if ingestion.report:
+        customers, loans = ingestion.report.customers, ingestion.report.loans
+        yield ()
+        yield "Rows", "customers", "loans"
+        for name in structs.fields(Counts):
+            yield name.name, getattr(customers, name.name), getattr(loans, name.name)
+
+
+def _headed(headings: tuple[str, ...], rows: Iterable[Row]) -> Iterator[Row]:
+    yield headings
+    yield from rows
+
+
+def _write(sheet: WriteOnlyWorksheet, rows: Iterable[Row], widths: tuple[int, ...]) -> None:
+    for column, width in zip("ABCDEF", widths, strict=False):
+        sheet.column_dimensions[column].width = width  # type: ignore[attr-defined]
+    sheet.freeze_panes = "A2"
+    for number, row in enumerate(rows):
+        cells = []
+        for value in row:
+            cell = WriteOnlyCell(sheet, value)
+            if isinstance(value, str):
+                cell.data_type = "s"
+            if number == 0:
+                cell.font = BOLD
+            cells.append(cell)
+        sheet.append(cells)
