@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Generator
+from math import ceil
 from pathlib import Path
 from typing import IO, Final
 
@@ -33,7 +34,7 @@ class Limits(Struct, frozen=True, kw_only=True):
 
     archive_bytes: int = 200_000_000
     memory_bytes: int = 1_536 * _MIB
-    time_s: int = 60
+    time_s: float = 60
 
 
 class ChildError(Exception):
@@ -48,7 +49,7 @@ def parse_in_child(
     The child is gone when the iterator is closed, however that comes about.
     """
     command = [sys.executable, "-m", "workers.sheet", workbook, str(limits.memory_bytes)]
-    command += [str(limits.time_s), str(os.getpid())]
+    command += [str(ceil(limits.time_s)), str(os.getpid())]
     with (
         tempfile.TemporaryFile() as stderr,
         subprocess.Popen(  # noqa: S603 - our own interpreter and module
@@ -105,7 +106,7 @@ def _stop(child: "subprocess.Popen[bytes]", timed_out: threading.Event) -> None:
 def _reason(exit_code: int, limits: Limits, *, timed_out: bool) -> str:
     if timed_out or exit_code == -signal.SIGXCPU:
         return (
-            f"took more than {limits.time_s} seconds to read; remove what is not needed, "
+            f"took more than {limits.time_s:g} seconds to read; remove what is not needed, "
             "or split it"
         )
     if exit_code in _OUT_OF_MEMORY_EXITS:
