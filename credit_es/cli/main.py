@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from credit_es.cli import processes, run
+from credit_es.cli import explain, ingest, processes, projections, run
 from credit_es.cli.context import CommandError, ExitCode
 from credit_es.home import EmbeddedError
 from credit_es.settings import SettingsError
@@ -29,6 +29,9 @@ app.command()(processes.projector)
 app.command()(processes.worker)
 app.command()(processes.migrate)
 app.command(hidden=True)(processes.ingest_sample)
+app.command()(ingest.ingest)
+app.command()(explain.explain)
+app.add_typer(projections.app, name="projections")
 
 
 def _version(wanted: bool) -> None:  # noqa: FBT001 -- typer passes it so

@@ -1,0 +1,87 @@
+"""``credit-es explain``: why a loan was granted, or an application declined."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import typer
+
+from credit_es.cli import context
+from credit_es.cli.context import CommandError, ExitCode
+
+if TYPE_CHECKING:
+    from credit_es.audit import DecisionRecord
+
+
+def explain(
+    loan_or_decision: Annotated[
+        str, typer.Argument(help="A loan id, such as 10000001, or a decision id: 10000001-2.")
+    ],
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+) -> None:
+    """Show what a decision knew, what it came to, and why."""
+    settings = context.settings()
+    from credit_es.application import Lending  # noqa: PLC0415
+    from credit_es.audit import Audit, ImportedLoanError  # noqa: PLC0415
+    from credit_es.domain.errors import DomainError  # noqa: PLC0415
+
+    audit = Audit(Lending(settings, pool_size=1).reader)
+    try:
+        if loan_or_decision.isascii() and loan_or_decision.isdigit():
+            record = audit.decision_of_loan(int(loan_or_decision))
+        else:
+            record = audit.decision(loan_or_decision)
+    except ImportedLoanError as error:
+        raise CommandError(
+            f"Loan {loan_or_decision} came with a workbook: it was decided before credit-es knew "
+            "of it, and nothing here says why.",
+            ExitCode.NOT_FOUND,
+        ) from error
+    except DomainError as error:
+        raise CommandError(f"Not found: {error}.", ExitCode.NOT_FOUND) from error
+    if as_json:
+        typer.echo(msgspec.json.format(msgspec.json.encode(record)).decode())
+    else:
+        _print(record)
+
+
+def _print(record: "DecisionRecord") -> None:
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    from credit_es.audit import in_words, message, score_in_words  # noqa: PLC0415
+    from credit_es.domain.events import LoanApproved  # noqa: PLC0415
+
+    decision, console = record.decision, Console(highlight=False, markup=False)
+    asked, verdict, seen = decision.terms, decision.verdict, decision.seen
+    card = verdict.scorecard
+    console.print(f"Decision {record.decision_id} of {decision.occurred_on}: {message(decision)}")
+    console.print(score_in_words(decision))
+    for reason, sentence in in_words(decision):
+        console.print(f"{reason}: {sentence}")
+    loan = decision.loan_number if isinstance(decision, LoanApproved) else "none"
+    seen_loans = ", ".join(f"{each.loan_number} v{each.version}" for each in seen.loans) or "none"
+    table = Table(show_header=False)
+    for name, value in (
+        ("customer", decision.customer_number),
+        ("loan", loan),
+        ("asked for", f"{asked.amount} at {asked.annual_rate} % over {asked.tenure_months} months"),
+        ("rate, installment", f"{verdict.annual_rate} %, {verdict.installment} a month"),
+        ("income, limit", f"{seen.monthly_income}, {seen.approved_limit}"),
+        ("current loans", f"{card.current_amount}, {card.current_installments} a month"),
+        ("score", card.score),
+        (
+            "  paid on time",
+            f"{card.paid_on_time} ({card.installments_on_time} of "
+            f"{card.installments_due} installments due)",
+        ),
+        ("  past loans", f"{card.past_loans} ({card.closed_loans} closed)"),
+        ("  activity", f"{card.activity} ({card.loans_this_year} loans this year)"),
+        ("  volume in use", card.volume),
+        ("policy", f"{verdict.policy}, {verdict.policy_hash}"),
+        ("versions it saw", f"customer v{seen.customer_version}; loans {seen_loans}"),
+        ("recorded", f"{record.recorded_at:%Y-%m-%d %H:%M:%S} UTC by {record.actor}"),
+        ("request", record.correlation_id),
+    ):
+        table.add_row(name, str(value))
+    console.print(table)

@@ -1,0 +1,182 @@
+"""``credit-es projections``: where the read tables stand; rebuild, roll back, retry, verify."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+import typer
+from msgspec import structs
+
+from credit_es.cli import context
+from credit_es.cli.context import CommandError, ExitCode
+from credit_es.settings import Settings
+
+if TYPE_CHECKING:
+    from projections.rebuild import Rebuilder, Rebuilt
+    from projections.verify import Difference
+
+app = typer.Typer(no_args_is_help=True, help="The read tables: they are rebuilt from the log.")
+
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+Name = Annotated[str, typer.Argument(help="customers or loans.")]
+NameOrAll = Annotated[str | None, typer.Argument(help="customers or loans; all by default.")]
+
+
+@app.command()
+def status(*, as_json: AsJson = False) -> None:
+    """How far each read table holds the log, and what holds the log's tail."""
+    settings = context.settings()
+    from projections.status import lowest_floor  # noqa: PLC0415
+    from projections.status import status as stand  # noqa: PLC0415
+
+    with _database(settings) as database, database.connection() as conn:
+        stands = stand(conn, settings.schema)
+        floor = lowest_floor(conn, settings.schema)
+    if as_json:
+        _json({"projections": stands, "lowest_floor": floor})
+        return
+    rows = [
+        (
+            each.projection,
+            each.position,
+            each.lag.events,
+            f"{each.lag.seconds:.1f}",
+            f"d{each.definition}",
+            f"v{each.version} of {', '.join(f'v{v}' for v in each.kept_versions)}",
+            each.problem or "",
+        )
+        for each in stands
+    ]
+    headings = ("projection", "position", "events behind", "seconds", "definition", "version", "")
+    _table(headings, rows)
+    if floor:
+        typer.echo(
+            f"The log's tail waits for process {floor.pid}, {floor.state}, for "
+            f"{floor.seconds:.1f} s: it has appended and not committed yet."
+        )
+
+
+@app.command()
+def rebuild(name: NameOrAll = None, *, as_json: AsJson = False) -> None:
+    """Build a read table anew from the log; readers and writers go on."""
+    with _rebuilder() as builder, _bar() as progress:
+        rebuilt = [builder.rebuild(projection, progress) for projection in _named(name)]
+    _say(rebuilt, as_json=as_json, word="holds")
+
+
+@app.command()
+def rollback(name: Name, *, as_json: AsJson = False) -> None:
+    """Let readers see the table before the last rebuild again."""
+    with _rebuilder() as builder:
+        rebuilt = [builder.rollback(projection) for projection in _named(name)]
+    _say(rebuilt, as_json=as_json, word="is shown again, at")
+
+
+@app.command()
+def retry(name: NameOrAll = None) -> None:
+    """Let a poisoned projection try again where it stopped."""
+    with _rebuilder() as builder:
+        for projection in _named(name):
+            poisoned = builder.retry(projection)
+            typer.echo(f"{projection.name} {'goes on' if poisoned else 'is not poisoned'}")
+
+
+@app.command()
+def verify(name: NameOrAll = None, *, as_json: AsJson = False) -> None:
+    """Fold the log again and compare with the read tables; exits 3 on a difference."""
+    settings = context.settings()
+    from credit_es.store.log import Log  # noqa: PLC0415
+    from credit_es.store.recorder import LogRecorder  # noqa: PLC0415
+    from projections.verify import verify as differences_of  # noqa: PLC0415
+
+    differences: list[Difference] = []
+    with _database(settings) as database, database.connection() as conn, _bar() as progress:
+        reader = Log(LogRecorder(database))
+        for projection in _named(name):
+            differences += differences_of(conn, reader, settings.schema, projection, progress)
+    if as_json:
+        _json({"differences": differences})
+    for difference in () if as_json else differences:
+        stored, folded = difference.stored, difference.folded
+        typer.echo(
+            f"{difference.projection} {difference.number}: "
+            f"the table says {stored}, the log says {folded}"
+        )
+    if differences:
+        raise CommandError(
+            f"{len(differences)} rows are not what the log says: "
+            "`credit-es projections rebuild` makes them so.",
+            ExitCode.VERIFICATION_FAILED,
+        )
+    if not as_json:
+        typer.echo("The read tables are what the log says.")
+
+
+@contextmanager
+def _database(settings: Settings) -> Iterator[Any]:
+    from credit_es.store.database import Database  # noqa: PLC0415
+
+    database = Database(settings.database_url, schema=settings.schema, pool_size=2)
+    try:
+        yield database
+    finally:
+        database.close()
+
+
+@contextmanager
+def _rebuilder() -> "Iterator[Rebuilder]":
+    settings = context.settings()
+    from credit_es.store.migrations import MigrationError  # noqa: PLC0415
+    from projections.rebuild import RebuildError, rebuilder  # noqa: PLC0415
+
+    try:
+        with rebuilder(settings.database_direct_url, settings.schema) as builder:
+            yield builder
+    except (RebuildError, MigrationError) as error:
+        raise CommandError(str(error)) from error
+
+
+def _named(name: str | None) -> list[Any]:
+    from projections.rebuild import RebuildError, named  # noqa: PLC0415
+    from projections.tables import PROJECTIONS  # noqa: PLC0415
+
+    try:
+        return [named(name)] if name else list(PROJECTIONS)
+    except RebuildError as error:
+        raise CommandError(str(error), ExitCode.NOT_FOUND) from error
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[int, int], None]]:
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import Progress  # noqa: PLC0415
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("folding the log", total=None)
+        yield lambda reached, head: bar.update(task, completed=reached, total=head)
+
+
+def _say(rebuilt: "list[Rebuilt]", *, as_json: bool, word: str) -> None:
+    if as_json:
+        _json({"rebuilt": [structs.asdict(each) for each in rebuilt]})
+        return
+    for each in rebuilt:
+        rows = f"{each.rows} rows, built in {each.seconds:.1f} s, " if each.seconds else ""
+        typer.echo(f"{each.projection} v{each.version} {word} {rows}position {each.position}")
+
+
+def _json(document: object) -> None:
+    typer.echo(msgspec.json.format(msgspec.json.encode(document)).decode())
+
+
+def _table(headings: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    table = Table()
+    for heading in headings:
+        table.add_column(heading)
+    for row in rows:
+        table.add_row(*map(str, row))
+    Console().print(table)
