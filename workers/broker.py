@@ -18,7 +18,7 @@ from dramatiq.errors import BrokerConnectionError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from credit_es.settings import Settings
+from credit_es.settings import Settings, SettingsError
 
 log = structlog.get_logger()
 
@@ -32,6 +32,8 @@ class Broker:
     """The queue of one schema on one Redis, which need not be there."""
 
     def __init__(self, redis_url: str, schema: str) -> None:
+        if not redis_url:
+            raise SettingsError("REDIS_URL is not set: name a Redis, such as redis://host:6379/0.")
         self.client: redis.Redis = redis.Redis.from_url(
             redis_url,
             socket_connect_timeout=TIMEOUT_S,

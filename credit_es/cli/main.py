@@ -57,6 +57,19 @@ def main() -> None:
         _fail(error, error.code)
     except (EmbeddedError, SettingsError) as error:
         _fail(error, ExitCode.FAILURE)
+    except Exception as error:
+        if not _is_for_people(error):
+            raise
+        _fail(error, ExitCode.FAILURE)
+
+
+def _is_for_people(error: Exception) -> bool:
+    """Whether it is something to be mended outside of our code, and says what."""
+    from credit_es.domain.policy import PolicyError  # noqa: PLC0415
+    from credit_es.store.database import StoreUnavailableError  # noqa: PLC0415
+    from credit_es.store.migrations import MigrationError  # noqa: PLC0415
+
+    return isinstance(error, PolicyError | StoreUnavailableError | MigrationError)
 
 
 def _fail(error: Exception, code: ExitCode) -> None:
