@@ -48,7 +48,7 @@ def parse_in_child(
 
     The child is gone when the iterator is closed, however that comes about.
     """
-    command = [sys.executable, "-m", "workers.sheet", workbook, str(limits.memory_bytes)]
+    command = [sys.executable, "-P", "-m", "workers.sheet", workbook, str(limits.memory_bytes)]
     command += [str(ceil(limits.time_s)), str(os.getpid())]
     with (
         tempfile.TemporaryFile() as stderr,

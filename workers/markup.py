@@ -55,13 +55,13 @@ class Package:
         """Look through one sheet's XML."""
         target = self._targets.get(self._ids.get(sheet, ""))
         if target is None:
-            raise MarkupError
+            raise MarkupError("the sheet has no part")
         return read_markup(self._part(posixpath.normpath(posixpath.join("/xl", target))))
 
     def _part(self, path: str) -> bytes:
         name = self._names.get(path.lstrip("/").lower())
         if name is None:
-            raise MarkupError
+            raise MarkupError(f"there is no part {path[:100]!r}")
         return self._archive.read(name)
 
     def _workbook_element(self, name: str, attributes: dict[str, str]) -> None:
@@ -174,4 +174,4 @@ def _walk(
     try:
         parser.Parse(xml, True)  # noqa: FBT003 - the C function takes no keyword
     except expat.ExpatError as error:
-        raise MarkupError from error
+        raise MarkupError(str(error)) from error

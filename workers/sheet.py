@@ -67,9 +67,10 @@ def main() -> None:
 def confine(*, memory_bytes: int, time_s: int, parent: int) -> None:
     """Bound this process's memory and processor time, and let it die with its parent."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_CPU, (time_s, time_s + 1))
     if sys.platform == "linux":
+        # Elsewhere an address space cannot be bounded, and the time limit has to do.
+        resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
         die_with_parent()
     # A parent that died before that sends no signal any more.
     if os.getppid() != parent:
@@ -77,7 +78,10 @@ def confine(*, memory_bytes: int, time_s: int, parent: int) -> None:
 
 
 def die_with_parent() -> None:
-    """Ask the kernel for SIGKILL at the parent's death. Elsewhere the limits end an orphan."""
+    """Ask the kernel for SIGKILL at the death of the thread that started this process.
+
+    That thread waits for this process, so it is the parent's death, or an abandoned read.
+    """
     import ctypes  # noqa: PLC0415 - needed on Linux only
     import signal  # noqa: PLC0415
 

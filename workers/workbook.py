@@ -7,8 +7,8 @@ are ``blank``. A rejected row has at least one finding, and its findings are its
 accepted row are oddities.
 
 The whole sheet is read before either returns, so that a bad workbook leaves nothing behind: it
-raises ``WorkbookError``. Memory here is that of the rows and findings (100,000 loans: see
-``benchmarks``), time is bounded by ``Limits``; both may be called from any thread.
+raises ``WorkbookError``. 100,000 loans with as many oddities take 3 s and 80 MiB here, 1.4 s and
+130 MiB in the child (2 cores); ``Limits`` bounds both. Either may be called from any thread.
 
 The way: ``archive`` counts the real bytes, ``guard`` starts ``sheet`` in a child process, that one
 parses by way of ``headings`` and ``markup`` and answers over ``wire``, and the row rules of

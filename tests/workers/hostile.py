@@ -81,7 +81,12 @@ def row(number: int, values: Sequence[object]) -> str:
 
 
 def sheet_bytes(
-    *rows: str, before: str = "", after: str = "", properties: str = "", strings: str = ""
+    *rows: str,
+    before: str = "",
+    after: str = "",
+    doctype: str = "",
+    properties: str = "",
+    strings: str = "",
 ) -> bytes:
     """An .xlsx whose only sheet has these rows of XML; ``strings`` are its shared strings."""
     main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
@@ -90,7 +95,8 @@ def sheet_bytes(
     parts = {
         "_rels/.rels": f'<Relationships xmlns="{package}"><Relationship Id="r1" '
         f'Type="{office}/officeDocument" Target="xl/workbook.xml"/></Relationships>',
-        "xl/workbook.xml": f'<workbook xmlns="{main}" xmlns:r="{office}">{properties}<sheets>'
+        "xl/workbook.xml": f'{doctype}<workbook xmlns="{main}" xmlns:r="{office}">'
+        f"{properties}<sheets>"
         '<sheet name="Sheet1" sheetId="1" r:id="r1"/></sheets></workbook>',
         "xl/_rels/workbook.xml.rels": f'<Relationships xmlns="{package}"><Relationship Id="r1" '
         f'Type="{office}/worksheet" Target="worksheets/sheet1.xml"/></Relationships>',
@@ -171,6 +177,20 @@ def far_cell() -> bytes:
     """A file of a few KB with one cell at the far corner, on which calamine aborts its process."""
     far = '<row r="1048576"><c r="XFD1048576"><v>1</v></c></row>'
     return sheet_bytes(row(1, CUSTOMER_HEADINGS), row(2, CUSTOMER), far)
+
+
+def entity_bomb() -> bytes:
+    """A sound workbook but for an entity in its XML that expands to a terabyte."""
+    names = "abcdefghij"
+    entities = f"<!ENTITY a '{'x' * 1000}'>" + "".join(
+        f"<!ENTITY {name} '{f'&{names[at]};' * 10}'>" for at, name in enumerate(names[1:])
+    )
+    return sheet_bytes(
+        row(1, CUSTOMER_HEADINGS),
+        row(2, CUSTOMER),
+        doctype=f"<!DOCTYPE workbook [{entities}]>",
+        properties="<definedNames>&j;</definedNames>",
+    )
 
 
 def huge_shared_string(*, copies: int) -> bytes:

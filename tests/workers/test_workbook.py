@@ -25,6 +25,7 @@ from workers.workbook import Limits, Sheet, WorkbookError, read_customers, read_
 AS_OF = date(2026, 11, 23)
 ROOT = Path(__file__).parents[2]
 REAL = ROOT.parent / "shared" / "data"
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's help is Linux's")
 real_workbooks = pytest.mark.skipif(not REAL.is_dir(), reason="the real workbooks are not here")
 
 AARON = CustomerRow(
@@ -437,12 +438,14 @@ def test_the_bytes_of_all_members_are_counted_together() -> None:
     assert "inflates to far more" in refusal(content, Limits(archive_bytes=total - 1))
 
 
+@on_linux
 def test_a_far_cell_is_refused_and_this_process_lives_on() -> None:
     content = hostile.far_cell()
     assert len(content) < 6_000
     assert "a cell far from all others" in refusal(content)
 
 
+@on_linux
 def test_one_string_that_many_cells_share_is_bounded_by_memory() -> None:
     content = hostile.huge_shared_string(copies=60_000)
     assert len(content) < 500_000
@@ -457,6 +460,10 @@ def test_a_workbook_that_takes_too_long_is_refused_in_time() -> None:
     assert time.monotonic() - started < 5
 
 
+def test_a_bomb_of_entities_is_refused() -> None:
+    assert "is damaged inside" in refusal(hostile.entity_bomb())
+
+
 def test_a_hidden_sheet_is_not_read() -> None:
     def hide(book: Workbook) -> None:
         book.create_sheet("shown")
@@ -466,6 +473,7 @@ def test_a_hidden_sheet_is_not_read() -> None:
     assert "is empty" in refusal(hostile.workbook([CUSTOMER_HEADINGS, CUSTOMER], change=hide))
 
 
+@on_linux
 def test_no_child_is_left_behind() -> None:
     read_customers(hostile.customers(CUSTOMER))
     for content in (hostile.far_cell(), hostile.customers(headings=["x"])):
@@ -474,7 +482,7 @@ def test_no_child_is_left_behind() -> None:
         os.waitpid(-1, os.WNOHANG)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the time limit ends an orphan")
+@on_linux
 def test_the_child_dies_with_its_parent() -> None:
     parent = subprocess.Popen(
         [
