@@ -32,14 +32,21 @@ def worker() -> None:
 
 def migrate() -> None:
     """Bring the database's schema up to this release."""
-    settings = _begin("migrate")
-    from credit_es.embedded import postgres_problem  # noqa: PLC0415
-    from credit_es.store.migrations import migrate as apply  # noqa: PLC0415
+    apply_migrations(_begin("migrate"))
 
-    if problem := postgres_problem(settings.database_direct_url):
-        raise context.CommandError(f"The database cannot be reached: {problem}.")
-    for name in apply(settings.database_direct_url, settings.schema):
-        typer.echo(f"applied {name}")
+
+def apply_migrations(settings: Settings) -> None:
+    """Do it, and say what was applied; raises ``CommandError`` when the server refuses."""
+    import psycopg  # noqa: PLC0415
+
+    from credit_es.store import migrations  # noqa: PLC0415
+
+    try:
+        for name in migrations.migrate(settings.database_direct_url, settings.schema):
+            typer.echo(f"applied {name}")
+    except (migrations.MigrationError, psycopg.Error) as error:
+        reason = " ".join(str(error).split())
+        raise context.CommandError(f"The database cannot be migrated: {reason}") from error
 
 
 def ingest_sample() -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import typer
 
 from credit_es.cli.context import CHECKOUT, CommandError, entitle, log_as
+from credit_es.cli.processes import apply_migrations
 from credit_es.home import (
     EmbeddedError,
     Home,
@@ -96,7 +97,8 @@ def _start(supervisor: "Supervisor", home: Home, told: Settings) -> None:
         redis_url=environ["REDIS_URL"],
     )
     write_record(home, record)
-    supervisor.once(_own_process("migrate", environ))
+    if not supervisor.asked_to_stop():
+        apply_migrations(read_settings(environ))
     supervisor.start(_own_process("projector", environ))
     supervisor.start(_own_process("worker", environ))
     supervisor.start(_own_process("api", environ, port=told.port, host=told.host))
