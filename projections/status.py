@@ -27,6 +27,13 @@ LOWEST_FLOOR: Final = SQL(
     " ORDER BY a.xact_start LIMIT 1"
 )
 
+LED: Final = (
+    "SELECT EXISTS (SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database"
+    " WHERE d.datname = current_database() AND l.locktype = 'advisory' AND l.objsubid = 1"
+    " AND l.granted AND (l.classid::bigint << 32 | l.objid::bigint)"
+    " = hashtextextended('credit-es/projector/' || %s, 0))"
+)
+
 
 class Lag(Struct, frozen=True, kw_only=True):
     """How far a read table is behind the log; 0 seconds where it holds all of it."""
@@ -97,3 +104,8 @@ def lowest_floor(conn: Connection[TupleRow], schema: str) -> Floor | None:
     """Who holds the tail back the longest, None where nobody does."""
     row = conn.execute(in_schema(LOWEST_FLOOR, schema)).fetchone()
     return Floor(pid=row[0], seconds=row[1], state=row[2]) if row else None
+
+
+def is_led(conn: Connection[TupleRow], schema: str) -> bool:
+    """Whether a projector leads, on this server."""
+    return bool((conn.execute(LED, (schema,)).fetchone() or (False,))[0])

@@ -35,9 +35,14 @@ def refuse_pooler(conn: psycopg.Connection) -> None:
 def pending(conninfo: str, schema: str) -> list[str]:
     """The migrations that ``schema`` still lacks, in order."""
     with psycopg.connect(conninfo, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S) as conn:
-        names = SQL("{schema}.migrations").format(schema=Identifier(schema)).as_string(conn)
-        (exists,) = conn.execute("SELECT to_regclass(%s) IS NOT NULL", (names,)).fetchone() or (0,)
-        applied = _applied(conn, schema) if exists else {}
+        return lacking(conn, schema)
+
+
+def lacking(conn: psycopg.Connection, schema: str) -> list[str]:
+    """The migrations that ``schema`` still lacks, in order, asked on a connection in autocommit."""
+    names = SQL("{schema}.migrations").format(schema=Identifier(schema)).as_string(conn)
+    (exists,) = conn.execute("SELECT to_regclass(%s) IS NOT NULL", (names,)).fetchone() or (0,)
+    applied = _applied(conn, schema) if exists else {}
     return [path.name for path in sorted(FOLDER.glob("*.sql")) if path.name not in applied]
 
 

@@ -1,0 +1,79 @@
+"""The application: every route and middleware on one page."""
+
+from importlib.metadata import version
+
+import falcon
+from msgspec import Struct
+
+from api.middleware import RequestLog
+from api.openapi import Described, document
+from api.problems import add_error_handlers
+from api.resources.customers import Customers, OneCustomer, Register
+from api.resources.decisions import Decisions, OneDecision
+from api.resources.docs import Docs, Document
+from api.resources.health import Live, Readiness
+from api.resources.ingestions import AllIngestions, IngestionReport, OneIngestion
+from api.resources.loans import CheckEligibility, CreateLoan, ViewLoan, ViewLoans
+from credit_es.application import Lending
+from credit_es.audit import Audit
+from credit_es.importing import Importing
+from credit_es.settings import Settings
+from projections.reading import ReadModel
+from workers.broker import Broker
+
+
+class Services(Struct, frozen=True, kw_only=True):
+    """What the routes call; ``upload_limit`` is that of one workbook, in bytes."""
+
+    lending: Lending
+    read_model: ReadModel
+    importing: Importing
+    audit: Audit
+    broker: Broker
+    upload_limit: int
+
+
+def connect(settings: Settings, *, pool_size: int) -> Services:
+    """The services of one process; they connect when first used. After a fork, never before."""
+    lending = Lending(settings, pool_size=pool_size)
+    return Services(
+        lending=lending,
+        read_model=ReadModel(lending.database),
+        importing=Importing(lending),
+        audit=Audit(lending.reader),
+        broker=Broker(settings.redis_url, settings.schema),
+        upload_limit=settings.upload_limit,
+    )
+
+
+def create_app(services: Services) -> "falcon.App[falcon.Request, falcon.Response]":
+    """The WSGI application. Every path works with and without a trailing slash."""
+    lending, read_model, importing = services.lending, services.read_model, services.importing
+    broker, ingestions = services.broker, services.importing.ingestions
+    all_ingestions = AllIngestions(importing, broker.enqueue, upload_limit=services.upload_limit)
+    routes: list[tuple[str, Described]] = [
+        ("/register", Register(lending)),
+        ("/check-eligibility", CheckEligibility(lending)),
+        ("/create-loan", CreateLoan(lending)),
+        ("/view-loan/{loan_id}", ViewLoan(lending, read_model)),
+        ("/view-loans/{customer_id}", ViewLoans(lending, read_model)),
+        ("/customers", Customers(read_model)),
+        ("/customers/{customer_id}", OneCustomer(lending, read_model)),
+        ("/customers/{customer_id}/decisions", Decisions(services.audit)),
+        ("/decisions/{decision_id}", OneDecision(services.audit)),
+        ("/ingestions", all_ingestions),
+        ("/ingestions/{ingestion_id}", OneIngestion(ingestions)),
+        ("/ingestions/{ingestion_id}/report.xlsx", IngestionReport(ingestions)),
+        ("/health/live", Live()),
+        ("/health/ready", Readiness(lending.database, broker)),
+    ]
+    app = falcon.App(middleware=[RequestLog()])
+    app.req_options.strip_url_path_trailing_slash = True
+    add_error_handlers(app)
+    for path, resource in routes:
+        app.add_route(path, resource)
+    app.add_route("/openapi.json", Document(document(routes, version("credit-es"))))
+    docs = Docs()
+    app.add_route("/docs", docs)
+    app.add_route("/docs/{name}", docs)
+    return app

@@ -1,0 +1,184 @@
+"""gunicorn in this process: threads, our own log, the application built after the fork."""
+
+import sys
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, Final
+from uuid import uuid4
+
+import msgspec
+import setproctitle
+import structlog
+from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
+from gunicorn.glogging import Logger  # type: ignore[import-untyped]
+from gunicorn.http.errors import (  # type: ignore[import-untyped]
+    ExpectationFailed,
+    LimitRequestHeaders,
+    LimitRequestLine,
+    ParseException,
+    UnsupportedTransferCoding,
+)
+from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped]
+
+from api.app import Services, connect, create_app
+from api.problems import MEDIA_TYPE, Problem
+from credit_es.domain.policy import load_policy
+from credit_es.settings import Settings
+
+log = structlog.get_logger()
+
+TITLE: Final = "credit-es api"
+KEEP_ALIVE_S: Final = 15
+GRACEFUL_S: Final = 4
+HUNG_S: Final = 60
+BACKLOG: Final = 1024
+REFUSE_S: Final = 2
+
+
+class ServerLog(Logger):  # type: ignore[misc]
+    """What gunicorn has to say, through our own log; requests are logged by the application."""
+
+    def setup(self, cfg: Any) -> None:
+        """Take nothing over: no handler of gunicorn's own."""
+        self.cfg = cfg
+        self._access_log_enabled = False
+
+    def critical(self, msg: str, *args: Any, **_: Any) -> None:
+        """Log it."""
+        log.critical("gunicorn", message=_worded(msg, args))
+
+    def error(self, msg: str, *args: Any, **_: Any) -> None:
+        """Log it."""
+        log.error("gunicorn", message=_worded(msg, args))
+
+    def warning(self, msg: str, *args: Any, **_: Any) -> None:
+        """Log it."""
+        log.warning("gunicorn", message=_worded(msg, args))
+
+    def info(self, msg: str, *args: Any, **_: Any) -> None:
+        """Log it."""
+        log.info("gunicorn", message=_worded(msg, args))
+
+    def debug(self, msg: str, *args: Any, **_: Any) -> None:
+        """Log it, where debugging is on."""
+        log.debug("gunicorn", message=_worded(msg, args))
+
+    def exception(self, msg: str, *args: Any, **_: Any) -> None:
+        """Log it with the exception that is being handled."""
+        log.exception("gunicorn", message=_worded(msg, args))  # noqa: LOG004
+
+    def access(self, *_: Any, **__: Any) -> None:
+        """Log nothing: the application has logged the request."""
+
+    def reopen_files(self) -> None:
+        """Nothing to reopen."""
+
+    def close_on_exec(self) -> None:
+        """Nothing to close."""
+
+
+class Worker(ThreadWorker):  # type: ignore[misc]
+    """Answers in our words, too, what is no HTTP that the application could answer."""
+
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:
+        """Refuse a request that cannot be read, and close the connection."""
+        status = _UNREADABLE.get(type(exc), HTTPStatus.BAD_REQUEST)
+        if not isinstance(exc, ParseException):
+            log.error("connection failed", exc_info=exc)
+            status = HTTPStatus.INTERNAL_SERVER_ERROR
+        request_id = uuid4().hex
+        log.info("request", request_id=request_id, status=status, unreadable=type(exc).__name__)
+        client.settimeout(REFUSE_S)
+        try:
+            client.sendall(_unreadable(status, request_id))
+        except OSError as error:
+            log.info("client is gone", request_id=request_id, error=str(error))
+
+
+class Server(BaseApplication):  # type: ignore[misc]
+    """gunicorn, told everything by ``settings``; no file, no environment of its own."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._services: Services | None = None
+        super().__init__()
+
+    def load_config(self) -> None:
+        """Hand the options over."""
+        for name, value in options(self._settings).items():
+            self.cfg.set(name, value)
+        self.cfg.set("post_fork", self._post_fork)
+        self.cfg.set("worker_exit", self._worker_exit)
+
+    def load(self) -> Any:
+        """The application of this process."""
+        assert self._services is not None
+        return create_app(self._services)
+
+    def _post_fork(self, _arbiter: Any, _worker: Any) -> None:
+        entitle()
+        self._services = connect(self._settings, pool_size=self._settings.api_threads)
+
+    def _worker_exit(self, _arbiter: Any, _worker: Any) -> None:
+        if self._services is not None:
+            self._services.lending.close()
+
+
+def serve(settings: Settings) -> None:
+    """Serve the API until SIGTERM, which lets running requests end, or SIGINT.
+
+    Raises ``PolicyError`` before anything is started where the policy cannot be used.
+    """
+    load_policy(settings.policy)
+    Server(settings).run()
+
+
+def options(settings: Settings) -> Mapping[str, Any]:
+    """gunicorn's options."""
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return {
+        "bind": f"{host}:{settings.port}",
+        "workers": settings.api_workers,
+        "threads": settings.api_threads,
+        "worker_class": Worker,
+        "logger_class": ServerLog,
+        "proc_name": TITLE,
+        "when_ready": lambda _arbiter: entitle(),
+        "keepalive": KEEP_ALIVE_S,
+        "graceful_timeout": GRACEFUL_S,
+        "timeout": HUNG_S,
+        "backlog": BACKLOG,
+        "control_socket_disable": True,
+    }
+
+
+def entitle() -> None:
+    """Make the process recognisable; gunicorn's own title begins with its own name.
+
+    Not on macOS, where it breaks a later fork.
+    """
+    if sys.platform != "darwin":
+        setproctitle.setproctitle(TITLE)
+
+
+def _worded(message: str, args: tuple[Any, ...]) -> str:
+    return str(message) % args if args else str(message)
+
+
+def _unreadable(status: HTTPStatus, request_id: str) -> bytes:
+    problem = Problem(type="about:blank", title=status.phrase, status=status, request_id=request_id)
+    body = msgspec.json.encode(problem)
+    head = (
+        f"HTTP/1.1 {status.value} {status.phrase}\r\nConnection: close\r\n"
+        f"Content-Type: {MEDIA_TYPE}\r\nX-Request-Id: {request_id}\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode("ascii") + body
+
+
+_UNREADABLE: Final[Mapping[type[Exception], HTTPStatus]] = {
+    LimitRequestLine: HTTPStatus.REQUEST_URI_TOO_LONG,
+    LimitRequestHeaders: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+    UnsupportedTransferCoding: HTTPStatus.NOT_IMPLEMENTED,
+    ExpectationFailed: HTTPStatus.EXPECTATION_FAILED,
+}

@@ -1,0 +1,254 @@
+"""What went wrong, as RFC 9457 ``application/problem+json``. Every exception is mapped here, once.
+
+A problem says what the caller can do something about; of a fault of ours it gives the request's id,
+under which the log says more.
+"""
+
+from collections.abc import Callable, Sequence
+from http import HTTPStatus
+from typing import Any, Final, Literal
+
+import falcon
+import msgspec
+import structlog
+from gunicorn.http.errors import ParseException  # type: ignore[import-untyped]
+from msgspec import Struct
+
+from credit_es.application import ContendedError
+from credit_es.domain.errors import (
+    DomainError,
+    UnknownCustomerError,
+    UnknownDecisionError,
+    UnknownIngestionError,
+    UnknownLoanError,
+)
+from credit_es.store.database import BusyError, StoreUnavailableError
+from credit_es.store.idempotency import KeyReusedError
+from projections.projection import PoisonError
+
+log = structlog.get_logger()
+
+MEDIA_TYPE: Final = "application/problem+json"
+RETRY_AFTER_S: Final = 1
+Location = Literal["body", "query", "header"]
+
+
+class Fault(Struct, frozen=True, kw_only=True):
+    """One fault of a request; ``pointer`` is the JSON pointer of the field in its ``location``."""
+
+    location: Location
+    pointer: str
+    code: str
+    detail: str
+
+
+class Problem(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Why a request was not answered as asked; ``errors`` has every fault of it at once."""
+
+    type: str
+    title: str
+    status: int
+    request_id: str
+    detail: str = ""
+    errors: tuple[Fault, ...] = ()
+
+
+class ProblemError(Exception):
+    """An answer other than the one asked for; ``kind`` is the last word of its type."""
+
+    def __init__(
+        self,
+        status: HTTPStatus,
+        kind: str,
+        detail: str,
+        *,
+        faults: Sequence[Fault] = (),
+        retry_after_s: int | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.kind = kind
+        self.detail = detail
+        self.faults = tuple(faults)
+        self.retry_after_s = retry_after_s
+
+
+class MalformedError(ProblemError):
+    """The body cannot be read at all."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(HTTPStatus.BAD_REQUEST, "malformed", detail)
+
+
+class InvalidError(ProblemError):
+    """The request can be read, and fields of it are not what they must be."""
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        detail = "The request has a fault." if len(faults) == 1 else "The request has faults."
+        super().__init__(
+            HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-fields", detail, faults=list(faults)
+        )
+
+
+class TooLargeError(ProblemError):
+    """The body is larger than is read."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-large", detail)
+
+
+class MediaTypeError(ProblemError):
+    """The body is of another type than is read."""
+
+    def __init__(self, wanted: str) -> None:
+        super().__init__(
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "media-type", f"Send the body as {wanted}."
+        )
+
+
+class NotThereError(ProblemError):
+    """A path whose id is none that anything could have; it may be any text, and is not repeated."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(HTTPStatus.NOT_FOUND, f"unknown-{what}", f"No {what} has this id.")
+
+
+class UnavailableError(ProblemError):
+    """We cannot answer now."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(
+            HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", detail, retry_after_s=RETRY_AFTER_S
+        )
+
+
+def add_error_handlers(app: "falcon.App[falcon.Request, falcon.Response]") -> None:
+    """Answer every exception with its problem."""
+    app.add_error_handler(ProblemError, _answer)
+    app.add_error_handler(falcon.HTTPError, _http)
+    app.add_error_handler(ParseException, _via(_broken_chunks))
+    app.add_error_handler(DomainError, _via(_unknown))
+    app.add_error_handler(KeyReusedError, _via(_key_reused))
+    app.add_error_handler(BusyError, _via(_busy))
+    app.add_error_handler(ContendedError, _via(_busy))
+    app.add_error_handler(StoreUnavailableError, _via(_no_store))
+    app.add_error_handler(PoisonError, _via(_poisoned))
+    app.add_error_handler(Exception, _unexpected)
+
+
+def _broken_chunks(_error: Exception) -> ProblemError:
+    return MalformedError("The body's chunks are not those of HTTP.")
+
+
+def _unknown(error: Exception) -> ProblemError:
+    kinds: dict[type[Exception], str] = {
+        UnknownCustomerError: "unknown-customer",
+        UnknownLoanError: "unknown-loan",
+        UnknownDecisionError: "unknown-decision",
+        UnknownIngestionError: "unknown-ingestion",
+    }
+    kind = next((kind for of, kind in kinds.items() if isinstance(error, of)), "unknown")
+    message = str(error)
+    return ProblemError(HTTPStatus.NOT_FOUND, kind, f"{message[0].upper()}{message[1:]}.")
+
+
+def _key_reused(_error: Exception) -> ProblemError:
+    return ProblemError(
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        "key-reused",
+        "The Idempotency-Key was used for another request: give each request a key of its own.",
+        faults=[
+            Fault(
+                location="header",
+                pointer="/Idempotency-Key",
+                code="key_reused",
+                detail="was used for another request",
+            )
+        ],
+    )
+
+
+def _busy(_error: Exception) -> ProblemError:
+    return ProblemError(
+        HTTPStatus.CONFLICT,
+        "busy",
+        "Other requests for the same kept this one from being recorded: send it again.",
+        retry_after_s=RETRY_AFTER_S,
+    )
+
+
+def _no_store(error: Exception) -> ProblemError:
+    log.warning("store unavailable", error=str(error).strip())
+    return UnavailableError("The database does not answer now: send the request again.")
+
+
+def _poisoned(error: Exception) -> ProblemError:
+    assert isinstance(error, PoisonError)
+    log.error(
+        "projection poisoned",
+        projection=error.projection,
+        stream_id=str(error.stream_id),
+        version=error.version,
+    )
+    return UnavailableError(
+        f"The projection {error.projection} cannot digest what was recorded: it waits for repair."
+    )
+
+
+def _via(
+    wording: Callable[[Exception], ProblemError],
+) -> Callable[[falcon.Request, falcon.Response, Exception, dict[str, Any]], None]:
+    def handle(
+        req: falcon.Request, resp: falcon.Response, error: Exception, params: dict[str, Any]
+    ) -> None:
+        _answer(req, resp, wording(error), params)
+
+    return handle
+
+
+def _answer(
+    req: falcon.Request, resp: falcon.Response, error: Exception, _params: dict[str, Any]
+) -> None:
+    assert isinstance(error, ProblemError)
+    if error.retry_after_s is not None:
+        resp.set_header("Retry-After", str(error.retry_after_s))
+    _write(req, resp, error.status, error.kind, error.detail, error.faults)
+
+
+def _http(
+    req: falcon.Request, resp: falcon.Response, error: Exception, _params: dict[str, Any]
+) -> None:
+    """Word what falcon itself refuses: no route, no method, no form."""
+    assert isinstance(error, falcon.HTTPError)
+    if error.headers:
+        resp.set_headers(error.headers)
+    _write(req, resp, HTTPStatus(error.status_code), "", error.description or "")
+
+
+def _unexpected(
+    req: falcon.Request, resp: falcon.Response, error: Exception, _params: dict[str, Any]
+) -> None:
+    log.error("request failed", exc_info=error)
+    detail = "The fault is ours. Whoever runs this service finds it under the request's id."
+    _write(req, resp, HTTPStatus.INTERNAL_SERVER_ERROR, "", detail)
+
+
+def _write(
+    req: falcon.Request,
+    resp: falcon.Response,
+    status: HTTPStatus,
+    kind: str,
+    detail: str,
+    faults: tuple[Fault, ...] = (),
+) -> None:
+    problem = Problem(
+        type=f"urn:credit-es:problem:{kind}" if kind else "about:blank",
+        title=status.phrase,
+        status=status,
+        request_id=getattr(req.context, "request_id", ""),
+        detail=detail,
+        errors=faults,
+    )
+    resp.status = status
+    resp.content_type = MEDIA_TYPE
+    resp.data = msgspec.json.encode(problem)

@@ -1,0 +1,173 @@
+"""Customers: registered, shown, found by phone."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import ClassVar
+from urllib.parse import urlencode
+
+import falcon
+
+from api.answers import (
+    Behind,
+    Components,
+    CurrentLoans,
+    CustomerItem,
+    CustomerPage,
+    CustomerView,
+    Registered,
+    answer,
+)
+from api.jsonbody import digest, read_json
+from api.middleware import caller
+from api.openapi import Method, Operation
+from api.problems import NotThereError
+from api.requests import CustomersQuery, RegisterRequest, path_number, valid
+from credit_es.application import Lending
+from credit_es.domain.customer import Customer
+from credit_es.domain.events import Scorecard
+from credit_es.domain.loan import is_current
+from credit_es.domain.score import score
+from projections.reading import ReadModel
+
+
+class Register:
+    """``POST /register``."""
+
+    operations: ClassVar[Mapping[Method, Operation]] = {
+        "post": Operation(
+            summary="Register a customer",
+            tag="customers",
+            answers={201: Registered},
+            body=RegisterRequest,
+            records=True,
+        )
+    }
+
+    def __init__(self, lending: Lending) -> None:
+        self._lending = lending
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Record a new customer and grant a limit: 36 months' income to the nearest 100,000."""
+        given = read_json(req)
+        who = caller(req)
+        asked = valid(RegisterRequest, given, besides=who.faults)
+        once = who.once(digest(given)) if who.key else None
+        fact = self._lending.register(asked.command(), who.by, once)
+        resp.status = HTTPStatus.CREATED
+        answer(
+            resp,
+            Registered(
+                customer_id=fact.customer_number,
+                name=f"{fact.first_name} {fact.last_name}",
+                age=fact.age,
+                monthly_income=int(fact.monthly_income),
+                approved_limit=int(fact.approved_limit),
+                phone_number=fact.phone_number,
+            ),
+        )
+
+
+class OneCustomer:
+    """``GET /customers/{customer_id}``."""
+
+    operations: ClassVar[Mapping[Method, Operation]] = {
+        "get": Operation(
+            summary="Show a customer with the score as of today",
+            tag="customers",
+            answers={200: CustomerView},
+        )
+    }
+
+    def __init__(self, lending: Lending, read_model: ReadModel) -> None:
+        self._lending = lending
+        self._read_model = read_model
+
+    def on_get(self, _req: falcon.Request, resp: falcon.Response, customer_id: str) -> None:
+        """Who the customer is, the approved limit, and the score with its components."""
+        number = path_number(customer_id)
+        if number is None:
+            raise NotThereError("customer")
+        customer, loans = self._read_model.customer(number)
+        today = self._lending.today()
+        card = score(self._lending.policy.score, customer, loans, today).card
+        item = _item(customer)
+        answer(
+            resp,
+            CustomerView(
+                **{field: getattr(item, field) for field in CustomerItem.__struct_fields__},
+                as_of=today,
+                score=card.score,
+                basis=card.basis,
+                components=components(card),
+                current_loans=CurrentLoans(
+                    count=sum(is_current(loan, today) for loan in loans),
+                    amount=card.current_amount,
+                    monthly_installments=card.current_installments,
+                ),
+            ),
+        )
+
+    on_head = on_get
+
+
+class Customers:
+    """``GET /customers?phone_number=``."""
+
+    operations: ClassVar[Mapping[Method, Operation]] = {
+        "get": Operation(
+            summary="Find customers by phone",
+            tag="customers",
+            answers={200: CustomerPage},
+            query=CustomersQuery,
+        )
+    }
+
+    def __init__(self, read_model: ReadModel) -> None:
+        self._read_model = read_model
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Two customers may share a phone. The list may lag behind the log; ``lag`` says how."""
+        asked = valid(CustomersQuery, req.params, location="query")
+        page = self._read_model.by_phone(
+            asked.phone_number, after=asked.after, limit=asked.limit + 1
+        )
+        shown = page.customers[: asked.limit]
+        following = {
+            "phone_number": asked.phone_number,
+            "after": shown[-1].number if shown else 0,
+            "limit": asked.limit,
+        }
+        more = len(page.customers) > asked.limit
+        answer(
+            resp,
+            CustomerPage(
+                customers=[_item(customer) for customer in shown],
+                lag=Behind(events=page.lag.events, seconds=page.lag.seconds),
+                next=f"/customers?{urlencode(following)}" if more else None,
+            ),
+        )
+
+    on_head = on_get
+
+
+def components(card: Scorecard) -> Components:
+    """The parts of a score."""
+    return Components(
+        paid_on_time=card.paid_on_time,
+        past_loans=card.past_loans,
+        activity=card.activity,
+        volume=card.volume,
+    )
+
+
+def _item(customer: Customer) -> CustomerItem:
+    return CustomerItem(
+        customer_id=customer.number,
+        first_name=customer.first_name,
+        last_name=customer.last_name,
+        phone_number=customer.phone_number,
+        age=customer.age,
+        monthly_income=int(customer.monthly_income),
+        approved_limit=int(customer.approved_limit),
+        imported=customer.imported,
+    )

@@ -1,0 +1,225 @@
+"""Ingestions: two workbooks handed in, followed to their end, reported."""
+
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Any, ClassVar, Final
+from urllib.parse import urlencode
+from uuid import UUID
+
+import falcon
+from msgspec import UNSET
+
+from api.answers import (
+    Accepted,
+    FindingView,
+    IngestionItem,
+    IngestionPage,
+    IngestionView,
+    Progress,
+    RowCounts,
+    Workbooks,
+    answer,
+)
+from api.middleware import caller
+from api.openapi import READ_PROBLEMS, XLSX, Method, Operation
+from api.problems import RETRY_AFTER_S, Fault, InvalidError, NotThereError, ProblemError
+from api.requests import CheckQuery, FindingsQuery, IngestionsQuery, path_uuid, valid
+from api.uploads import digest, read_uploads
+from credit_es.domain.cells import Finding
+from credit_es.domain.errors import UnknownIngestionError
+from credit_es.domain.events import Counts
+from credit_es.importing import Importing
+from credit_es.store.ingestions import Ingestions, QueuedIngestion
+from workers.report import report_xlsx
+
+FINDINGS_A_QUERY: Final = 5_000
+LATEST: Final = (datetime.max.replace(tzinfo=UTC), UUID(int=2**128 - 1))
+"""A place in the list that comes before all."""
+
+
+class AllIngestions:
+    """``POST /ingestions`` and ``GET /ingestions``."""
+
+    operations: ClassVar[Mapping[Method, Operation]] = {
+        "post": Operation(
+            summary="Hand in two workbooks",
+            tag="ingestions",
+            answers={202: Accepted},
+            query=CheckQuery,
+            records=True,
+            files=True,
+        ),
+        "get": Operation(
+            summary="List ingestions",
+            tag="ingestions",
+            answers={200: IngestionPage},
+            query=IngestionsQuery,
+        ),
+    }
+
+    def __init__(
+        self, importing: Importing, wake_up: Callable[[UUID], bool], *, upload_limit: int
+    ) -> None:
+        self._importing = importing
+        self._wake_up = wake_up
+        self._upload_limit = upload_limit
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Queue an ingestion of customers and loans. A worker reads and records them."""
+        uploads, faults = read_uploads(req, self._upload_limit)
+        who = caller(req)
+        besides = [*faults, *who.faults]
+        asked = valid(CheckQuery, req.params, location="query", besides=besides)
+        once = who.once(digest(uploads, check_only=asked.check))
+        ingestion_id = self._importing.request(
+            uploads["customers"], uploads["loans"], check_only=asked.check, by=who.by, once=once
+        )
+        # Without Redis the job waits in Postgres until a worker's sweep finds it.
+        self._wake_up(ingestion_id)
+        resp.status = HTTPStatus.ACCEPTED
+        resp.location = f"/ingestions/{ingestion_id}"
+        answer(resp, Accepted(ingestion_id=str(ingestion_id), status="queued"))
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """List ingestions, the latest first."""
+        asked = valid(IngestionsQuery, req.params, location="query")
+        ingestions = self._importing.ingestions
+        before = LATEST
+        if asked.before is not None:
+            last = ingestions.find(UUID(asked.before))
+            if last is None:
+                raise InvalidError([_NO_SUCH_PAGE])
+            before = (last.job.requested_at, last.job.ingestion_id)
+        found = ingestions.page(before=before, limit=asked.limit + 1)
+        shown = found[: asked.limit]
+        more = len(found) > asked.limit
+        following = {"before": shown[-1].job.ingestion_id if shown else "", "limit": asked.limit}
+        answer(
+            resp,
+            IngestionPage(
+                ingestions=[IngestionItem(**_fields(one)) for one in shown],
+                next=f"/ingestions?{urlencode(following)}" if more else None,
+            ),
+        )
+
+    on_head = on_get
+
+
+class OneIngestion:
+    """``GET /ingestions/{ingestion_id}``."""
+
+    operations: ClassVar[Mapping[Method, Operation]] = {
+        "get": Operation(
+            summary="Follow an ingestion",
+            tag="ingestions",
+            answers={200: IngestionView},
+            query=FindingsQuery,
+        )
+    }
+
+    def __init__(self, ingestions: Ingestions) -> None:
+        self._ingestions = ingestions
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response, ingestion_id: str) -> None:
+        """Show how far an ingestion is, and in the end what became of every row."""
+        asked = valid(FindingsQuery, req.params, location="query")
+        one = _find(self._ingestions, ingestion_id)
+        found = self._ingestions.findings(
+            one.job.ingestion_id, after=asked.after, limit=asked.limit + 1
+        )
+        shown = found[: asked.limit]
+        following = {"after": asked.after + len(shown), "limit": asked.limit}
+        more = len(found) > asked.limit
+        answer(
+            resp,
+            IngestionView(
+                **_fields(one),
+                findings=[_finding(finding) for finding in shown],
+                next=f"/ingestions/{ingestion_id}?{urlencode(following)}" if more else None,
+            ),
+        )
+
+    on_head = on_get
+
+
+class IngestionReport:
+    """``GET /ingestions/{ingestion_id}/report.xlsx``."""
+
+    operations: ClassVar[Mapping[Method, Operation]] = {
+        "get": Operation(
+            summary="Fetch the report of an ingestion",
+            tag="ingestions",
+            answers={200: None},
+            problems=(*READ_PROBLEMS, 409),
+        )
+    }
+
+    def __init__(self, ingestions: Ingestions) -> None:
+        self._ingestions = ingestions
+
+    def on_get(self, _req: falcon.Request, resp: falcon.Response, ingestion_id: str) -> None:
+        """Give the counts and every finding as a workbook, once the ingestion has ended."""
+        one = _find(self._ingestions, ingestion_id)
+        if one.finished_at is None:
+            raise ProblemError(
+                HTTPStatus.CONFLICT,
+                "not-finished",
+                "The ingestion has not ended yet: ask for its report later.",
+                retry_after_s=RETRY_AFTER_S,
+            )
+        resp.content_type = XLSX
+        resp.downloadable_as = f"ingestion-{ingestion_id}.xlsx"
+        resp.data = report_xlsx(one, self._all_findings(one.job.ingestion_id))
+
+    on_head = on_get
+
+    def _all_findings(self, ingestion_id: UUID) -> Iterator[Finding]:
+        after = 0
+        while some := self._ingestions.findings(ingestion_id, after=after, limit=FINDINGS_A_QUERY):
+            yield from some
+            after += len(some)
+
+
+_NO_SUCH_PAGE: Final = Fault(
+    location="query", pointer="/before", code="unknown", detail="is the id of no ingestion"
+)
+
+
+def _find(ingestions: Ingestions, ingestion_id: str) -> QueuedIngestion:
+    number = path_uuid(ingestion_id)
+    if number is None:
+        raise NotThereError("ingestion")
+    one = ingestions.find(number)
+    if one is None:
+        raise UnknownIngestionError(ingestion_id)
+    return one
+
+
+def _fields(one: QueuedIngestion) -> dict[str, Any]:
+    job, report = one.job, one.report
+    return {
+        "ingestion_id": str(job.ingestion_id),
+        "status": one.status,
+        "progress": Progress(done=one.done, total=one.total),
+        "counts": RowCounts(
+            customers=report.customers if report else Counts(),
+            loans=report.loans if report else Counts(),
+        ),
+        "check": job.check_only,
+        "workbooks": Workbooks(customers=job.customers, loans=job.loans),
+        "requested_at": job.requested_at,
+        "finished_at": one.finished_at,
+        "problem": UNSET if one.problem is None else one.problem,
+    }
+
+
+def _finding(finding: Finding) -> FindingView:
+    return FindingView(
+        workbook=finding.workbook,
+        sheet=finding.sheet,
+        row=finding.row,
+        column=finding.column,
+        code=finding.code,
+        message=finding.message,
+    )

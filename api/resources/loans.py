@@ -1,0 +1,197 @@
+"""Loans: asked about, applied for, shown."""
+
+from collections.abc import Mapping
+from datetime import date
+from http import HTTPStatus
+from typing import ClassVar
+
+import falcon
+
+from api.answers import (
+    Borrower,
+    Eligibility,
+    LoanDecided,
+    LoanItem,
+    LoanStatus,
+    LoanView,
+    answer,
+)
+from api.jsonbody import digest, read_json
+from api.middleware import caller
+from api.openapi import READ_PROBLEMS, Method, Operation
+from api.problems import NotThereError
+from api.requests import LoanRequest, LoansQuery, path_number, valid
+from credit_es import audit
+from credit_es.application import Lending
+from credit_es.domain.events import LoanApproved
+from credit_es.domain.loan import Loan, is_current, repayments_left
+from projections.reading import ReadModel
+
+
+class CheckEligibility:
+    """``POST /check-eligibility``."""
+
+    operations: ClassVar[Mapping[Method, Operation]] = {
+        "post": Operation(
+            summary="Ask what an application would come to",
+            tag="loans",
+            answers={200: Eligibility},
+            problems=(*READ_PROBLEMS, 404),
+            body=LoanRequest,
+        )
+    }
+
+    def __init__(self, lending: Lending) -> None:
+        self._lending = lending
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Judge an application by the policy, and record nothing."""
+        command = valid(LoanRequest, read_json(req)).command()
+        verdict = self._lending.check_eligibility(command)
+        answer(
+            resp,
+            Eligibility(
+                customer_id=command.customer_number,
+                approval=verdict.approved,
+                interest_rate=command.terms.annual_rate,
+                corrected_interest_rate=verdict.annual_rate,
+                tenure=command.terms.tenure_months,
+                monthly_installment=verdict.installment,
+                score=verdict.scorecard.score,
+                reasons=verdict.reasons,
+            ),
+        )
+
+
+class CreateLoan:
+    """``POST /create-loan``."""
+
+    operations: ClassVar[Mapping[Method, Operation]] = {
+        "post": Operation(
+            summary="Apply for a loan",
+            tag="loans",
+            answers={201: LoanDecided, 200: LoanDecided},
+            problems=(*READ_PROBLEMS, 404),
+            body=LoanRequest,
+            records=True,
+        )
+    }
+
+    def __init__(self, lending: Lending) -> None:
+        self._lending = lending
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Decide on an application: 201 approved, 200 declined. Either way it is recorded."""
+        given = read_json(req)
+        who = caller(req)
+        asked = valid(LoanRequest, given, besides=who.faults)
+        once = who.once(digest(given)) if who.key else None
+        outcome = self._lending.apply_for_loan(asked.command(), who.by, once)
+        decision = outcome.decision
+        approved = isinstance(decision, LoanApproved)
+        resp.status = HTTPStatus.CREATED if approved else HTTPStatus.OK
+        answer(
+            resp,
+            LoanDecided(
+                loan_id=decision.loan_number if isinstance(decision, LoanApproved) else None,
+                customer_id=decision.customer_number,
+                loan_approved=approved,
+                message=audit.message(decision),
+                monthly_installment=decision.verdict.installment,
+                interest_rate=decision.verdict.annual_rate,
+                decision_id=outcome.decision_id,
+                reasons=decision.verdict.reasons,
+            ),
+        )
+
+
+class ViewLoan:
+    """``GET /view-loan/{loan_id}``."""
+
+    operations: ClassVar[Mapping[Method, Operation]] = {
+        "get": Operation(summary="Show a loan", tag="loans", answers={200: LoanView})
+    }
+
+    def __init__(self, lending: Lending, read_model: ReadModel) -> None:
+        self._lending = lending
+        self._read_model = read_model
+
+    def on_get(self, _req: falcon.Request, resp: falcon.Response, loan_id: str) -> None:
+        """Show a loan with its customer, as of the last thing recorded."""
+        number = path_number(loan_id)
+        if number is None:
+            raise NotThereError("loan")
+        loan, customer = self._read_model.loan(number)
+        answer(
+            resp,
+            LoanView(
+                loan_id=loan.number,
+                customer=Borrower(
+                    id=customer.number,
+                    first_name=customer.first_name,
+                    last_name=customer.last_name,
+                    phone_number=customer.phone_number,
+                    age=customer.age,
+                ),
+                loan_amount=loan.amount,
+                interest_rate=loan.annual_rate,
+                monthly_installment=loan.installment,
+                tenure=loan.tenure_months,
+                repayments_left=repayments_left(loan),
+                status=_status(loan, self._lending.today()),
+                approved_on=loan.opened_on,
+                end_date=loan.ends_on,
+                source_loan_id=loan.source_loan_id,
+            ),
+        )
+
+    on_head = on_get
+
+
+class ViewLoans:
+    """``GET /view-loans/{customer_id}``."""
+
+    operations: ClassVar[Mapping[Method, Operation]] = {
+        "get": Operation(
+            summary="List a customer's loans",
+            tag="loans",
+            answers={200: list[LoanItem]},
+            query=LoansQuery,
+        )
+    }
+
+    def __init__(self, lending: Lending, read_model: ReadModel) -> None:
+        self._lending = lending
+        self._read_model = read_model
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response, customer_id: str) -> None:
+        """List a customer's loans: the current ones, the closed ones, or all."""
+        asked = valid(LoansQuery, req.params, location="query")
+        number = path_number(customer_id)
+        if number is None:
+            raise NotThereError("customer")
+        _, loans = self._read_model.customer(number)
+        today = self._lending.today()
+        items = [_item(loan, today) for loan in loans]
+        answer(resp, [item for item in items if asked.status in {"all", item.status}])
+
+    on_head = on_get
+
+
+def _status(loan: Loan, today: date) -> LoanStatus:
+    return "current" if is_current(loan, today) else "closed"
+
+
+def _item(loan: Loan, today: date) -> LoanItem:
+    return LoanItem(
+        loan_id=loan.number,
+        loan_amount=loan.amount,
+        interest_rate=loan.annual_rate,
+        monthly_installment=loan.installment,
+        tenure=loan.tenure_months,
+        repayments_left=repayments_left(loan),
+        status=_status(loan, today),
+        approved_on=loan.opened_on,
+        end_date=loan.ends_on,
+        source_loan_id=loan.source_loan_id,
+    )
