@@ -1,0 +1,77 @@
+"""Migrations: applied once each, whoever runs them and how often; never edited."""
+
+import secrets
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from credit_es.store import migrations
+from credit_es.store.migrations import MigrationError, migrate, pending
+
+ALL = [path.name for path in sorted(migrations.FOLDER.glob("*.sql"))]
+
+
+@pytest.fixture
+def unmigrated(database_url: str) -> Iterator[str]:
+    name = f"test_{secrets.token_hex(6)}"
+    yield name
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        conn.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the migrations that a test may edit."""
+    copy = tmp_path / "migrations"
+    shutil.copytree(migrations.FOLDER, copy)
+    monkeypatch.setattr(migrations, "FOLDER", copy)
+    return copy
+
+
+def test_every_migration_is_applied_once_in_order(database_url: str, unmigrated: str) -> None:
+    assert pending(database_url, unmigrated) == ALL
+    assert migrate(database_url, unmigrated) == ALL
+    assert pending(database_url, unmigrated) == []
+    assert migrate(database_url, unmigrated) == []
+
+
+def test_many_may_migrate_at_once_and_each_migration_is_applied_by_one(
+    database_url: str, unmigrated: str
+) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        runs = [pool.submit(migrate, database_url, unmigrated) for _ in range(4)]
+        applied = [run.result() for run in runs]
+    assert sorted(applied, key=len) == [[], [], [], ALL]
+
+
+def test_an_edited_migration_is_refused(database_url: str, unmigrated: str, folder: Path) -> None:
+    migrate(database_url, unmigrated)
+    edited = folder / ALL[1]
+    edited.write_text(edited.read_text() + "-- a word more\n")
+    with pytest.raises(MigrationError, match=f"{ALL[1]} was applied .* write a new migration"):
+        migrate(database_url, unmigrated)
+
+
+def test_a_new_migration_is_applied_to_a_schema_in_use(
+    database_url: str, schema: str, folder: Path
+) -> None:
+    (folder / "9999_more.sql").write_text("CREATE TABLE __S__.more (one int);")
+    assert pending(database_url, schema) == ["9999_more.sql"]
+    assert migrate(database_url, schema) == ["9999_more.sql"]
+
+
+def test_a_migration_that_fails_leaves_nothing_of_itself(
+    database_url: str, schema: str, folder: Path
+) -> None:
+    broken = folder / "9999_broken.sql"
+    broken.write_text("CREATE TABLE __S__.half (one int); SELECT 1 / 0;")
+    with pytest.raises(psycopg.errors.DivisionByZero):
+        migrate(database_url, schema)
+    assert pending(database_url, schema) == ["9999_broken.sql"]
+    broken.write_text("CREATE TABLE __S__.half (one int);")
+    assert migrate(database_url, schema) == ["9999_broken.sql"]
