@@ -9,6 +9,7 @@ import hashlib
 import os
 import pwd
 import shutil
+import socket
 import subprocess
 import tempfile
 from collections.abc import Callable
@@ -20,7 +21,6 @@ from typing import Final
 from urllib.parse import quote
 
 import psycopg
-import redis
 from msgspec import Struct
 
 from credit_es.home import MIB, EmbeddedError, Home, check_space, own_folder, sentences
@@ -98,10 +98,10 @@ def valkey(home: Home, *, durable: bool = True) -> Server:
                 "The embedded Redis has no binary for this platform: set REDIS_URL to a server."
             )
         data = own_folder(home.path / "redis", owner=home.account)
-        socket = _socket_folder(home) / "redis.sock"
+        path = _socket_folder(home) / "redis.sock"
     settings = {
         "port": "0",
-        "unixsocket": str(socket),
+        "unixsocket": str(path),
         "unixsocketperm": "700",
         "dir": str(data),
         "appendonly": "yes" if durable else "no",
@@ -113,7 +113,7 @@ def valkey(home: Home, *, durable: bool = True) -> Server:
     argv = [str(binaries[0])]
     for name, value in settings.items():
         argv += [f"--{name}", value]
-    url = f"unix://{quote(str(socket))}?db=0"
+    url = f"unix://{quote(str(path))}?db=0"
     return Server(
         name="redis",
         argv=argv,
@@ -123,7 +123,7 @@ def valkey(home: Home, *, durable: bool = True) -> Server:
         account=home.account,
         cwd=data,
         env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"},
-        answers=lambda: redis_problem(url) is None,
+        answers=lambda: _pongs(path),
     )
 
 
@@ -138,12 +138,25 @@ def postgres_problem(url: str) -> str | None:
 
 def redis_problem(url: str) -> str | None:
     """What keeps ``url`` from answering, in the driver's words; None when it answers."""
+    import redis  # noqa: PLC0415 -- costs as much as all the rest of a start
+
     try:
         with redis.Redis.from_url(url, socket_connect_timeout=3, socket_timeout=3) as client:
             client.ping()
     except (redis.RedisError, OSError, ValueError) as error:
         return str(error)
     return None
+
+
+def _pongs(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(1)
+        try:
+            client.connect(str(path))
+            client.sendall(b"PING\r\n")
+            return client.recv(7).startswith(b"+PONG")
+        except OSError:
+            return False
 
 
 def _software(home: Home, package: str) -> Path:

@@ -99,9 +99,10 @@ def _start(supervisor: "Supervisor", home: Home, told: Settings) -> None:
     write_record(home, record)
     if not supervisor.asked_to_stop():
         apply_migrations(read_settings(environ))
+    # Nothing that is read waits for the other two, so the API need not, either.
+    supervisor.start(_own_process("api", environ, port=told.port, host=told.host))
     supervisor.start(_own_process("projector", environ))
     supervisor.start(_own_process("worker", environ))
-    supervisor.start(_own_process("api", environ, port=told.port, host=told.host))
     if supervisor.asked_to_stop():
         return
     typer.echo(WELCOME.format(url=url, state=home.path, pid=os.getpid()))
