@@ -27,6 +27,8 @@ SHIPPED: Final = Path(__file__).parent.parent / "policies"
 CENT: Final = Decimal("0.01")
 WHOLE: Final = 100
 """Of a score and its weights, and of a rate in per cent."""
+LARGEST: Final = 1_000_000
+"""Of any figure of a policy, so that arithmetic with it neither overflows nor is undefined."""
 
 
 class PolicyError(Exception):
@@ -93,6 +95,9 @@ def parse_policy(text: str) -> Policy:
         rules.weight_volume,
     )
     rates = [policy.declined_rate, *(slab.minimum_rate for slab in policy.slabs)]
+    others = (rules.thin_file, rules.on_time_floor, policy.burden_percent)
+    if not all(f.is_finite() and abs(f) <= LARGEST for f in (*weights, *bounds, *rates, *others)):
+        raise PolicyError("The figures of a policy are numbers, and none is beyond a million.")
     if sum(weights) != WHOLE or min(weights) < 0:
         raise PolicyError("The weights of a policy's score are not negative and sum to 100.")
     if bounds != sorted(set(bounds), reverse=True) or not bounds:
