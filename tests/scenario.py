@@ -23,7 +23,7 @@ NEXT: Final = 10_000_001
 STANDARD: Final = load_policy("standard")
 LITERAL: Final = load_policy("literal")
 
-PROPERTY: Final = settings(deadline=None, derandomize=True, max_examples=200)
+PROPERTY: Final = settings(deadline=None, derandomize=True, max_examples=100)
 """Of hypothesis tests: the same examples on every machine, however busy it is."""
 
 Fact = CustomerEvent | LoanEvent
