@@ -31,19 +31,24 @@ def worker() -> None:
 
 
 def migrate() -> None:
-    """Bring the database's schema up to this release."""
+    """Bring the database's schema, and its read tables, up to this release."""
     apply_migrations(_begin("migrate"))
 
 
 def apply_migrations(settings: Settings) -> None:
-    """Do it, and say what was applied; raises ``CommandError`` when the server refuses."""
+    """Do it, and say what was done; raises ``CommandError`` when the server refuses."""
     import psycopg  # noqa: PLC0415
 
     from credit_es.store import migrations  # noqa: PLC0415
+    from projections.rebuild import rebuilder  # noqa: PLC0415
 
+    url, schema = settings.database_direct_url, settings.schema
     try:
-        for name in migrations.migrate(settings.database_direct_url, settings.schema):
+        for name in migrations.migrate(url, schema):
             typer.echo(f"applied {name}")
+        with rebuilder(url, schema) as tables:
+            for name in tables.prepare():
+                typer.echo(f"built the read table {name}")
     except (migrations.MigrationError, psycopg.Error) as error:
         reason = " ".join(str(error).split())
         raise context.CommandError(f"The database cannot be migrated: {reason}") from error
