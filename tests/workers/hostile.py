@@ -150,11 +150,11 @@ def encrypted_member() -> bytes:
     return bytes(content)
 
 
-def zip_bomb(*, zeros: int, declared: int | None = None) -> bytes:
+def zip_bomb(*, zeros: int, declared: int | None = None, checksum_of: int | None = None) -> bytes:
     """A workbook with a member of zeros; ``declared`` is the size its headers lie about.
 
-    The lie comes with the checksum of so many zeros, so that a reader that stops at the declared
-    size finds nothing wrong.
+    The lie comes with the checksum of so many zeros (or of ``checksum_of``), so that a reader that
+    stops at the declared size finds nothing wrong.
     """
     stream = io.BytesIO(sheet_bytes(row(1, CUSTOMER_HEADINGS), row(2, CUSTOMER)))
     name = "xl/media/image1.bin"
@@ -167,7 +167,8 @@ def zip_bomb(*, zeros: int, declared: int | None = None) -> bytes:
     with zipfile.ZipFile(io.BytesIO(bytes(content))) as source:
         local = source.getinfo(name).header_offset
     central = content.rindex(name.encode()) - 46
-    lie = struct.pack("<I", zlib.crc32(bytes(declared))), struct.pack("<I", declared)
+    checksum = zlib.crc32(bytes(declared if checksum_of is None else checksum_of))
+    lie = struct.pack("<I", checksum), struct.pack("<I", declared)
     content[local + 14 : local + 18], content[local + 22 : local + 26] = lie
     content[central + 16 : central + 20], content[central + 24 : central + 28] = lie
     return bytes(content)
