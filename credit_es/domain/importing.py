@@ -144,11 +144,10 @@ def histories(customers: Iterable[CustomerRow], loans: Iterable[LoanRow]) -> lis
 
 
 def wanted_number(source_loan_id: str) -> int | None:
-    """The number that a workbook's loan id asks for; None where it is text or too long."""
-    if not source_loan_id.isascii() or not source_loan_id.isdigit():
-        return None
-    number = int(source_loan_id)
-    return number if 1 <= number <= HIGHEST else None
+    """The number that a workbook's loan id asks for; None for text, ``0036``, or one too long."""
+    digits = source_loan_id.isascii() and source_loan_id.isdigit()
+    number = int(source_loan_id) if digits else 0
+    return number if 1 <= number <= HIGHEST and str(number) == source_loan_id else None
 
 
 def first_claims(loans: Iterable[LoanRow]) -> dict[str, int]:
