@@ -58,6 +58,7 @@ def postgres(home: Home, *, durable: bool = True) -> Server:
         if not data.exists():
             _initdb(home, binaries, data, env, durable=durable)
         _refuse_other_major(data)
+        log = _log_file(home, "postgres")
     settings = {
         "listen_addresses": "",
         "unix_socket_directories": str(sockets),
@@ -77,7 +78,7 @@ def postgres(home: Home, *, durable: bool = True) -> Server:
         argv=argv,
         url=url,
         stop=Signals.SIGINT,  # "fast": clients are cut off, nothing committed is lost
-        log=_log_file(home, "postgres"),
+        log=log,
         account=home.account,
         cwd=home.path,
         env=env,
@@ -99,6 +100,7 @@ def valkey(home: Home, *, durable: bool = True) -> Server:
             )
         data = own_folder(home.path / "redis", owner=home.account)
         path = _socket_folder(home) / "redis.sock"
+        log = _log_file(home, "redis")
     settings = {
         "port": "0",
         "unixsocket": str(path),
@@ -119,7 +121,7 @@ def valkey(home: Home, *, durable: bool = True) -> Server:
         argv=argv,
         url=url,
         stop=Signals.SIGTERM,
-        log=_log_file(home, "redis"),
+        log=log,
         account=home.account,
         cwd=data,
         env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"},
@@ -197,6 +199,7 @@ def _log_file(home: Home, name: str) -> Path:
     log = home.path / f"{name}.log"
     if log.exists() and log.stat().st_size > LONGEST_LOG:
         log.replace(log.with_suffix(".log.1"))
+    log.touch(mode=0o600)  # Postgres quotes statements, and those hold what customers told us
     return log
 
 

@@ -54,6 +54,11 @@ def apply_migrations(settings: Settings) -> None:
         raise context.CommandError(f"The database cannot be migrated: {reason}") from error
 
 
+def database_url() -> None:
+    """Print the URL of the database that commands use: for pg_dump, psql and their like."""
+    typer.echo(context.settings().database_url)
+
+
 def ingest_sample() -> None:
     """Give the sample workbooks to the worker, unless anything was ever ingested."""
     settings = _begin("ingest-sample")

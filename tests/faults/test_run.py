@@ -16,9 +16,12 @@ from typing import Final
 
 import pytest
 
-from tests.processes import Seen, processes_with
+from tests.processes import LISTED, Seen, processes_with
 
-pytestmark = pytest.mark.fault
+pytestmark = [
+    pytest.mark.fault,
+    pytest.mark.skipif(not LISTED, reason="only Linux lists processes with their environment"),
+]
 
 RUN: Final = [sys.executable, "-P", "-m", "credit_es.cli.main"]
 OURS: Final = {"run", "guardian", "api", "projector", "worker"}

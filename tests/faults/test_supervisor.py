@@ -10,9 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import Seen, processes_with
+from tests.processes import LISTED, Seen, processes_with
 
-pytestmark = pytest.mark.fault
+pytestmark = [
+    pytest.mark.fault,
+    pytest.mark.skipif(not LISTED, reason="only Linux lists processes with their environment"),
+]
 
 # A stage of servers that take long to die, one of services that start a child of their own.
 SCRIPT = """
