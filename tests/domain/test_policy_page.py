@@ -1,0 +1,168 @@
+"""What docs/policy.md tells people is what the code computes."""
+
+import re
+from decimal import Decimal
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from credit_es.domain.customer import approved_limit
+from credit_es.domain.events import Verdict
+from credit_es.domain.lending import ApplyForLoan
+from credit_es.domain.loan import evolve, installments_due, installments_on_time, repayments_left
+from credit_es.domain.policy import Policy, judge, parse_policy
+from credit_es.domain.schedule import installment
+from tests.domain.facts import apply, closed_loan, imported_loan, opened, registered
+from tests.scenario import LITERAL, STANDARD, TODAY, Fact, given
+
+PAGE: Final = (Path(__file__).parents[2] / "docs" / "policy.md").read_text("utf-8")
+TEXT: Final = " ".join(PAGE.split())
+
+
+def judged(asked: ApplyForLoan, *facts: Fact, policy: Policy = STANDARD) -> Verdict:
+    """What a policy says today."""
+    scenario = given(*facts)
+    return judge(policy, scenario.customer, scenario.loans, asked.terms, TODAY)
+
+
+def test_the_components_have_the_points_told() -> None:
+    rules = STANDARD.score
+    for name, weight in (
+        ("installments paid on time", rules.weight_paid_on_time),
+        ("loans closed", rules.weight_past_loans),
+        ("activity", rules.weight_activity),
+        ("limit still free", rules.weight_volume),
+    ):
+        assert f"| {name} | 0 to {weight} |" in PAGE
+    each = rules.weight_past_loans / rules.loans_for_full
+    assert f"{each:.0f} for each closed loan, up to {rules.loans_for_full}" in PAGE
+    cost = rules.weight_activity / rules.loans_for_none
+    assert f"{rules.weight_activity} less {cost:.0f} for each loan approved in this" in PAGE
+    assert f"(share - {rules.on_time_floor}) / {1 - rules.on_time_floor}" in PAGE
+    assert f"Who never had a loan has a score of {rules.thin_file}." in TEXT
+
+
+def test_the_example_comes_out_as_told() -> None:
+    running = imported_loan(
+        2, amount="300000", on="2024-05-15", ends="2026-05-15", emis=15, installment="13500"
+    )
+    known = registered(income="50000", limit="1000000"), closed_loan(1), running
+    verdict = judged(apply("100000", rate="10", tenure=36), *known)
+    card = verdict.scorecard
+    used, limit = int(card.current_amount), 1_000_000
+    for row in (
+        f"| installments paid on time | {card.installments_on_time} of {card.installments_due} |"
+        f" {card.paid_on_time} |",
+        f"| loans closed | {card.closed_loans} | {card.past_loans} |",
+        f"| activity | {card.loans_this_year} loans in {TODAY.year} | {card.activity} |",
+        f"| limit still free | {limit - used:,} of {limit:,} | {card.volume} |",
+        f"| score | | {card.score} |",
+    ):
+        assert row in PAGE
+    assert verdict.approved
+    assert (
+        f"approves at {verdict.annual_rate} % with an installment of {verdict.installment:,}"
+        in TEXT
+    )
+    assert f"{used + 100_000:,} fit into the limit" in TEXT
+    assert f"{card.current_installments + verdict.installment:,} is not more than half" in TEXT
+
+
+def test_the_slabs_are_as_told() -> None:
+    above, between, low = STANDARD.slabs
+    rows = [
+        (f"above {above.above}", "approved at the rate asked for", above.minimum_rate),
+        (
+            f"above {between.above}, up to {above.above}",
+            f"approved at {between.minimum_rate} % or more",
+            between.minimum_rate,
+        ),
+        (
+            f"above {low.above}, up to {between.above}",
+            f"approved at {low.minimum_rate} % or more",
+            low.minimum_rate,
+        ),
+        (
+            f"{low.above} or less",
+            f"declined, and quoted at {STANDARD.declined_rate} % or more",
+            STANDARD.declined_rate,
+        ),
+    ]
+    for score, decision, minimum in rows:
+        rate = max(Decimal("8.00"), minimum.quantize(Decimal("0.01")))
+        payment = installment(Decimal(10_000), rate, 24)
+        assert f"| {score} | {decision} | {rate} %, {payment} a month |" in PAGE
+    assert f"exceed {STANDARD.burden_percent} % of the monthly income" in TEXT
+
+
+def test_the_limits_at_registration_are_as_told() -> None:
+    assert (
+        f"income of 12,499 gives {approved_limit(12_499):,.0f}, one of 12,500 gives"
+        f" {approved_limit(12_500):,.0f}." in TEXT
+    )
+
+
+def test_a_tiny_loan_lifts_a_thin_file_as_told() -> None:
+    tiny = opened(1, amount="1", rate="12", installment="0.05")
+    before, after = judged(apply(), registered()), judged(apply(), registered(), tiny)
+    assert (
+        f"without any loan has {before.scorecard.score:.0f}, and gets 10,000 over 24 months at"
+        f" {before.annual_rate} %." in TEXT
+    )
+    assert f"has a score of {after.scorecard.score} and gets them at {after.annual_rate} %:" in TEXT
+    lost = before.scorecard.activity - after.scorecard.activity
+    assert f"It costs {lost:.0f} points for activity." in TEXT
+
+
+def test_emis_are_capped_as_told() -> None:
+    loan = evolve(None, imported_loan(tenure=24, emis=10, on="2025-10-15", ends="2027-10-15"))
+    due, on_time = installments_due(loan, TODAY), installments_on_time(loan, TODAY)
+    assert f"10 EMIs paid on time counts as {on_time} of {due} on 15 January 2026" in TEXT
+    assert f"what is left: {repayments_left(loan)} of 24 installments" in TEXT
+
+
+def test_an_overdue_loan_stays_current_as_told() -> None:
+    own = opened(1, amount="990000", on="2020-01-15", tenure=12, ends="2021-01-15")
+    theirs = imported_loan(1, amount="990000", tenure=12, on="2020-01-15", ends="2021-01-15")
+    card = judged(apply(), registered(), own).scorecard
+    assert f"still take {card.current_amount:,.0f} of a limit of 1,000,000 today" in TEXT
+    assert judged(apply(), registered(), theirs).scorecard.current_amount == 0
+    assert judged(apply(), registered(), theirs).scorecard.closed_loans == 1
+    assert card.installments_on_time == 0
+
+
+@pytest.mark.parametrize(
+    ("told", "asked", "owed"),
+    [
+        (
+            "has no loan, asks for 1,000,000 over 36 months at 12 %",
+            apply("1000000", rate="12", tenure=36),
+            "",
+        ),
+        (
+            "has no loan, asks for 5,000,000 over 36 months at 12 %",
+            apply("5000000", rate="12", tenure=36),
+            "",
+        ),
+        ("owes 990,000, asks for 10,000", apply("10000"), "990000"),
+        ("owes 990,000, asks for 10,000.01", apply("10000.01"), "990000"),
+        ("owes 1,000,000.01, asks for 10,000", apply("10000"), "1000000.01"),
+    ],
+)
+def test_the_two_policies_differ_as_told(told: str, asked: ApplyForLoan, owed: str) -> None:
+    loans = [imported_loan(amount=owed, emis=12)] if owed else []
+
+    def outcome(policy: Policy) -> str:
+        verdict = judged(asked, registered(), *loans, policy=policy)
+        return "approved" if verdict.approved else ", ".join(verdict.reasons)
+
+    assert f"| {told} | {outcome(STANDARD)} | {outcome(LITERAL)} |" in PAGE
+
+
+def test_the_policy_to_copy_is_one() -> None:
+    found = re.search(r"```toml\n(.*?)```", PAGE, re.DOTALL)
+    assert found is not None
+    careful = parse_policy(found[1])
+    assert careful.name == "careful"
+    assert judged(apply(), registered(), policy=careful).annual_rate == 18
