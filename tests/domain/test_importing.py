@@ -424,6 +424,13 @@ def test_a_loan_id_that_is_text_gets_a_fresh_number_and_keeps_its_source_id() ->
     ]
 
 
+def test_a_conflicting_row_is_told_its_conflict_only() -> None:
+    books = Books()
+    books.ingest([person(1)], [lent("LOAN_1", to=1)])
+    told = books.ingest([], [lent("LOAN_1", to=1, emis=4)], "second")
+    assert [finding.code for finding in told.findings] == ["LOAN_DIFFERS"]
+
+
 def test_a_loan_id_with_zeros_before_it_is_another_loan_than_the_one_without() -> None:
     told = Books().ingest([person(1)], [lent("36", to=1, row=2), lent("0036", to=1, row=3)])
     numbers = {f.source_loan_id: f.loan_number for f in told.facts if isinstance(f, LoanImported)}

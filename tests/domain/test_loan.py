@@ -5,6 +5,7 @@ from datetime import date
 import pytest
 
 from credit_es.domain.loan import (
+    Loan,
     evolve,
     installments_due,
     installments_on_time,
@@ -12,8 +13,41 @@ from credit_es.domain.loan import (
     repayments_left,
 )
 from credit_es.domain.schedule import due_by, months_later
-from tests.domain.facts import imported_loan, opened
+from tests.domain.facts import CUSTOMER, imported_loan, money, opened
 from tests.scenario import TODAY
+
+
+def test_a_loan_is_what_was_agreed() -> None:
+    own = opened(1, tenure=12, on="2026-01-31", ends="2027-01-31")
+    assert evolve(None, own) == Loan(
+        number=1,
+        version=1,
+        customer_number=CUSTOMER,
+        source_loan_id=None,
+        amount=money("10000"),
+        annual_rate=money("8"),
+        tenure_months=12,
+        installment=money("452.27"),
+        opened_on=date(2026, 1, 31),
+        ends_on=date(2027, 1, 31),
+        emis_on_time=None,
+    )
+
+
+def test_an_imported_loan_is_what_the_workbook_says() -> None:
+    assert evolve(None, imported_loan(2, emis=0)) == Loan(
+        number=2,
+        version=1,
+        customer_number=CUSTOMER,
+        source_loan_id="2",
+        amount=money("10000"),
+        annual_rate=money("10"),
+        tenure_months=24,
+        installment=money("500"),
+        opened_on=date(2025, 1, 15),
+        ends_on=date(2027, 1, 15),
+        emis_on_time=0,
+    )
 
 
 def test_an_imported_loan_runs_to_its_end_date_and_is_closed_the_day_after() -> None:

@@ -71,8 +71,8 @@ def test_a_decision_as_asked_for_needs_no_reason() -> None:
 
 def test_a_score_of_components_is_said_with_its_counts() -> None:
     assert score_in_words(approved(card=SOME)) == (
-        "The score is 53.33: 13.33 for 20 of 30 installments paid on time, 10.00 for 2 closed loans,"
-        " 15.00 for 0 loans this year, 15.00 for the part of the limit still free."
+        "The score is 53.33: 13.33 for 20 of 30 installments paid on time, 10.00 for 2 closed"
+        " loans, 15.00 for 0 loans this year, 15.00 for the part of the limit still free."
     )
 
 
