@@ -18,7 +18,7 @@ from psycopg.rows import TupleRow
 from psycopg.sql import SQL
 
 from credit_es.store.database import Database, connection_info
-from credit_es.store.log import Log
+from credit_es.store.log import BATCH, Log
 from credit_es.store.migrations import refuse_pooler
 from credit_es.store.recorder import LogRecorder
 from projections.projection import Projection
@@ -100,6 +100,8 @@ class Rebuilder:
             with self._conn.transaction():
                 reached = apply(self._conn, table, batch)
             progress(reached, reached)
+            if len(batch) < BATCH:
+                break  # near enough: the projector goes on from here, and writers never end it
         values = (projection.name, projection.definition, version, reached, False)
         with self._conn.transaction():
             self._conn.execute(in_schema(ADD, self._schema), values)

@@ -1,0 +1,110 @@
+"""A history for read tables, and what a plain fold of the log makes of it."""
+
+from collections.abc import Sequence
+from datetime import date
+from decimal import Decimal
+
+from credit_es.application import Lending
+from credit_es.domain import customer, loan
+from credit_es.domain.customer import Customer
+from credit_es.domain.events import (
+    CustomerEvent,
+    CustomerImported,
+    ImportedLoan,
+    LoanEvent,
+    LoanImported,
+    LoansImported,
+    Source,
+)
+from credit_es.domain.loan import Loan
+from credit_es.store.log import Log
+from credit_es.store.mapper import DECODER
+from projections.reading import ReadModel
+from tests.store.given import BY, asks, person
+
+
+def happen(lending: Lending, times: int = 1) -> list[int]:
+    """Register, import, approve and decline; returns the customers' numbers."""
+    numbers = []
+    for _ in range(times):
+        registered = lending.register(person(first_name="Asha"), BY).customer_number
+        imported = import_one(lending, registered - 9_000_000)
+        for number in (registered, imported):
+            for amount in ("1000.00", "99000000.00", "2500.50"):
+                lending.apply_for_loan(asks(number, amount), BY)
+        numbers += [registered, imported]
+    return numbers
+
+
+def import_one(lending: Lending, number: int) -> int:
+    source = Source(ingestion_id="i", sheet="Sheet1", row=2)
+    opened = date(lending.today().year - 2, 5, 31)
+    first = CustomerImported(
+        occurred_on=lending.today(),
+        customer_number=number,
+        first_name="Aaron",
+        last_name="Garcia",
+        age=None,
+        phone_number=None,
+        monthly_income=Decimal("100000.00"),
+        approved_limit=Decimal("3600000.00"),
+        current_debt=Decimal("12.50"),
+        source=source,
+    )
+    loans = [
+        LoanImported(
+            loan_number=number * 10 + n,
+            customer_number=number,
+            source_loan_id=f"LOAN_{n}",
+            amount=Decimal("150000.00"),
+            annual_rate=Decimal("10.25"),
+            tenure_months=120,
+            installment=Decimal("2000.00"),
+            emis_on_time=20 * n,
+            occurred_on=opened,
+            ends_on=opened.replace(year=opened.year + 10),
+            source=source,
+        )
+        for n in (1, 2)
+    ]
+    named = LoansImported(
+        occurred_on=lending.today(),
+        customer_number=number,
+        loans=tuple(
+            ImportedLoan(loan_number=one.loan_number, source_loan_id=one.source_loan_id)
+            for one in loans
+        ),
+        ingestion_id="i",
+    )
+    lending.record([(1, first), (2, named), *((1, one) for one in loans)], BY)
+    return number
+
+
+def folded(log: Log) -> tuple[dict[int, Customer], dict[int, Loan]]:
+    """All customers and loans, by nothing but the log and the domain."""
+    customers: dict[int, Customer] = {}
+    loans: dict[int, Loan] = {}
+    for batch in log.tail(0):
+        for event in batch:
+            fact = DECODER.decode(event.state).fact
+            if isinstance(fact, CustomerEvent):
+                number = fact.customer_number
+                customers[number] = customer.evolve(customers.get(number), fact)
+            elif isinstance(fact, LoanEvent):
+                loans[fact.loan_number] = loan.evolve(loans.get(fact.loan_number), fact)
+    return customers, loans
+
+
+def assert_reads_are_right(reads: ReadModel, log: Log) -> None:
+    """Every customer and every loan is read as the log says, at this very moment."""
+    customers, loans = folded(log)
+    assert customers
+    for number, who in customers.items():
+        theirs = [loans[n] for n in sorted(who.loans)]
+        assert reads.customer(number) == (who, theirs)
+    for number, one in loans.items():
+        assert reads.loan(number) == (one, customers[one.customer_number])
+
+
+def numbers_of(customers: Sequence[Customer]) -> list[int]:
+    return [who.number for who in customers]

@@ -1,0 +1,126 @@
+"""A read never lies, however late the projector is: row plus tail is the fold of the stream."""
+
+import pytest
+from msgspec.structs import replace
+
+from credit_es.domain.errors import UnknownCustomerError, UnknownLoanError
+from projections import projector
+from projections.customers import CUSTOMERS
+from projections.loans import LOANS
+from projections.reading import CustomerPage
+from projections.status import Lag
+from tests.projections.conftest import House
+from tests.projections.history import assert_reads_are_right, happen, import_one, numbers_of
+from tests.store.given import ASHA, BY, asks, person
+
+
+def test_with_no_projector_at_all(house: House) -> None:
+    happen(house.lending, 3)
+    assert house.sql("SELECT count(*) FROM {s}.customers_d1") == [(0,)]
+    assert_reads_are_right(house.reads, house.log)
+
+
+def test_at_every_step_of_a_projector_that_is_late(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(projector, "BATCH", 5)
+    happen(house.lending, 3)
+    steps = 0
+    while house.projector.step():
+        steps += 1
+        assert_reads_are_right(house.reads, house.log)
+    assert steps == len([b for b in house.log.tail(0, limit=5)]) > 8
+
+
+def test_with_one_table_ahead_of_the_other(house: House) -> None:
+    happen(house.lending, 2)
+    for ahead in ("customers", "loans"):
+        house.sql("UPDATE {s}.read_tables SET problem = 'held back' WHERE projection <> %s", ahead)
+        house.project()
+        assert_reads_are_right(house.reads, house.log)
+        happen(house.lending, 1)
+        house.sql("UPDATE {s}.read_tables SET problem = NULL")
+    assert_reads_are_right(house.reads, house.log)
+
+
+def test_after_the_projector_and_with_what_comes_next(house: House) -> None:
+    numbers = happen(house.lending, 2)
+    house.project()
+    assert house.differences() == []
+    assert_reads_are_right(house.reads, house.log)
+    for number in numbers:  # a tail behind every row
+        house.lending.apply_for_loan(asks(number, "77.00"), BY)
+    import_one(house.lending, 3)  # and a stream without one
+    assert_reads_are_right(house.reads, house.log)
+
+
+def test_during_a_rebuild_after_it_and_after_going_back(house: House) -> None:
+    happen(house.lending, 2)
+    house.project()
+    looked = 0
+
+    def look(_reached: int, _head: int) -> None:
+        nonlocal looked
+        looked += 1
+        if looked > 6:
+            return  # the rebuild catches up with what happens; it must be let
+        happen(house.lending, 1)
+        assert_reads_are_right(house.reads, house.log)
+
+    with house.rebuilder() as builder:
+        for projection in (CUSTOMERS, LOANS):
+            builder.rebuild(projection, look)
+            assert_reads_are_right(house.reads, house.log)
+        happen(house.lending, 1)
+        house.project()
+        for projection in (CUSTOMERS, LOANS):
+            builder.rollback(projection)
+            assert_reads_are_right(house.reads, house.log)
+    assert looked >= 2
+    house.project()
+    assert house.differences() == []
+    assert_reads_are_right(house.reads, house.log)
+
+
+def test_who_and_what_is_not_there_is_unknown(house: House) -> None:
+    happen(house.lending)
+    for _ in range(2):
+        with pytest.raises(UnknownCustomerError) as nobody:
+            house.reads.customer(42)
+        assert nobody.value.customer_number == 42
+        with pytest.raises(UnknownLoanError) as nothing:
+            house.reads.loan(42)
+        assert nothing.value.loan_number == 42
+        house.project()
+
+
+def test_customers_are_found_by_phone_in_pages_as_far_as_they_are_projected(house: House) -> None:
+    shared = [house.lending.register(ASHA, BY).customer_number for _ in range(5)]
+    house.lending.register(person(phone_number=1234567), BY)
+    unprojected = house.reads.by_phone(ASHA.phone_number, after=0, limit=10)
+    assert unprojected.customers == []
+    assert unprojected.lag.events == 6
+    assert unprojected.lag.seconds >= 0
+    house.project()
+    first = house.reads.by_phone(ASHA.phone_number, after=0, limit=3)
+    rest = house.reads.by_phone(ASHA.phone_number, after=shared[2], limit=3)
+    assert numbers_of(first.customers) == shared[:3]
+    assert rest == CustomerPage(
+        customers=[house.reads.customer(number)[0] for number in shared[3:]],
+        lag=Lag(events=0, seconds=0.0),
+    )
+    assert house.reads.by_phone(1, after=0, limit=3).customers == []
+
+
+def test_rows_hold_every_field_as_it_was(house: House) -> None:
+    """Decimals, dates, tuples and what is unknown come back from the table as they went in."""
+    number = import_one(house.lending, 7)
+    late = house.reads.customer(number)
+    house.project()
+    # With the row alone: the events are hidden from this read.
+    house.sql("CREATE TABLE {s}.aside AS SELECT * FROM {s}.events")
+    house.sql("DELETE FROM {s}.events")
+    assert house.reads.customer(number) == late
+    who, loans = late
+    assert (who.age, who.phone_number, who.loans) == (None, None, (71, 72))
+    assert replace(loans[0], number=0) != replace(loans[1], number=0)
