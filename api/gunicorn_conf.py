@@ -143,7 +143,8 @@ def options(settings: Settings) -> Mapping[str, Any]:
         "worker_class": Worker,
         "logger_class": ServerLog,
         "proc_name": TITLE,
-        "when_ready": lambda _arbiter: entitle(),
+        # gunicorn titles the parent after every other hook that runs there but this one.
+        "pre_fork": lambda _arbiter, _worker: entitle(),
         "keepalive": KEEP_ALIVE_S,
         "graceful_timeout": GRACEFUL_S,
         "timeout": HUNG_S,

@@ -97,7 +97,8 @@ def caller(req: falcon.Request) -> Caller:
             correlation_id=trace if traced else request_id,
             causation_id=f"request/{request_id}" if traced else None,
         ),
-        path=req.path,
+        # The route, for a path has several spellings: with a slash, with two at its beginning.
+        path=req.uri_template or req.path,
         key=key,
         faults=tuple(faults),
     )

@@ -61,6 +61,17 @@ _RECORDING: Final = [
 ]
 
 
+class Link(Struct, frozen=True, kw_only=True):
+    """Where an answer leads: to an operation, whose parameter ``name`` is a field of the answer.
+
+    ``in_body`` says that it is a field of that operation's body.
+    """
+
+    operation: str
+    name: str
+    in_body: bool = False
+
+
 class Operation(Struct, frozen=True, kw_only=True):
     """One method of one path.
 
@@ -76,6 +87,7 @@ class Operation(Struct, frozen=True, kw_only=True):
     query: type[BaseModel] | None = None
     records: bool = False
     files: bool = False
+    links: Mapping[int, Sequence[Link]] = {}
 
 
 class Described(Protocol):
@@ -169,6 +181,14 @@ def _body(op: Operation) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": content}} if content else {}
 
 
+def _link(link: Link) -> dict[str, Any]:
+    field = {link.name: f"$response.body#/{link.name}"}
+    return {
+        "operationId": link.operation,
+        **({"requestBody": field} if link.in_body else {"parameters": field}),
+    }
+
+
 def _responses(op: Operation, refs: Mapping[Any, Any], *, known: bool) -> dict[str, Any]:
     statuses = {*op.problems, *(READ_PROBLEMS if op.problems else ())}
     if known:
@@ -185,6 +205,7 @@ def _responses(op: Operation, refs: Mapping[Any, Any], *, known: bool) -> dict[s
             "headers": {"X-Request-Id": _REQUEST_ID}
             | ({"Location": _LOCATION} if status == HTTPStatus.ACCEPTED else {}),
             "content": {XLSX: {}} if kind is None else {JSON: {"schema": refs[str(kind)]}},
+            "links": {link.operation: _link(link) for link in op.links.get(status, ())},
         }
         for status, kind in op.answers.items()
     }

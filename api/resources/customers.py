@@ -19,7 +19,7 @@ from api.answers import (
 )
 from api.jsonbody import digest, read_json
 from api.middleware import caller
-from api.openapi import Method, Operation
+from api.openapi import Link, Method, Operation
 from api.problems import NotThereError
 from api.requests import CustomersQuery, RegisterRequest, path_number, valid
 from credit_es.application import Lending
@@ -40,6 +40,15 @@ class Register:
             answers={201: Registered},
             body=RegisterRequest,
             records=True,
+            links={
+                201: (
+                    Link(operation="getOneCustomer", name="customer_id"),
+                    Link(operation="getViewLoans", name="customer_id"),
+                    Link(operation="getDecisions", name="customer_id"),
+                    Link(operation="postCheckEligibility", name="customer_id", in_body=True),
+                    Link(operation="postCreateLoan", name="customer_id", in_body=True),
+                )
+            },
         )
     }
 

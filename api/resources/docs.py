@@ -58,11 +58,11 @@ class Docs:
         resp.set_header("X-Content-Type-Options", "nosniff")
         resp.set_header("Referrer-Policy", "no-referrer")
         resp.cache_control = ["no-cache"]
-        resp.content_type = TYPES[Path(name).suffix]
         resp.etag = self._tags[name]
         if self._tags[name] in [str(tag) for tag in req.if_none_match or []]:
             resp.status = falcon.HTTP_304
         else:
+            resp.content_type = TYPES[Path(name).suffix]
             resp.data = content
 
     on_head = on_get

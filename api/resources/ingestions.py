@@ -22,8 +22,8 @@ from api.answers import (
     answer,
 )
 from api.middleware import caller
-from api.openapi import READ_PROBLEMS, XLSX, Method, Operation
-from api.problems import RETRY_AFTER_S, Fault, InvalidError, NotThereError, ProblemError
+from api.openapi import READ_PROBLEMS, XLSX, Link, Method, Operation
+from api.problems import RETRY_AFTER_S, NotThereError, ProblemError
 from api.requests import CheckQuery, FindingsQuery, IngestionsQuery, path_uuid, valid
 from api.uploads import digest, read_uploads
 from credit_es.domain.cells import Finding
@@ -49,11 +49,18 @@ class AllIngestions:
             query=CheckQuery,
             records=True,
             files=True,
+            links={
+                202: (
+                    Link(operation="getOneIngestion", name="ingestion_id"),
+                    Link(operation="getIngestionReport", name="ingestion_id"),
+                )
+            },
         ),
         "get": Operation(
             summary="List ingestions",
             tag="ingestions",
             answers={200: IngestionPage},
+            problems=(*READ_PROBLEMS, 404),
             query=IngestionsQuery,
         ),
     }
@@ -89,7 +96,7 @@ class AllIngestions:
         if asked.before is not None:
             last = ingestions.find(UUID(asked.before))
             if last is None:
-                raise InvalidError([_NO_SUCH_PAGE])
+                raise UnknownIngestionError(asked.before)
             before = (last.job.requested_at, last.job.ingestion_id)
         found = ingestions.page(before=before, limit=asked.limit + 1)
         shown = found[: asked.limit]
@@ -179,11 +186,6 @@ class IngestionReport:
         while some := self._ingestions.findings(ingestion_id, after=after, limit=FINDINGS_A_QUERY):
             yield from some
             after += len(some)
-
-
-_NO_SUCH_PAGE: Final = Fault(
-    location="query", pointer="/before", code="unknown", detail="is the id of no ingestion"
-)
 
 
 def _find(ingestions: Ingestions, ingestion_id: str) -> QueuedIngestion:

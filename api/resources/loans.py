@@ -18,7 +18,7 @@ from api.answers import (
 )
 from api.jsonbody import digest, read_json
 from api.middleware import caller
-from api.openapi import READ_PROBLEMS, Method, Operation
+from api.openapi import READ_PROBLEMS, Link, Method, Operation
 from api.problems import NotThereError
 from api.requests import LoanRequest, LoansQuery, path_number, valid
 from credit_es import audit
@@ -74,6 +74,13 @@ class CreateLoan:
             problems=(*READ_PROBLEMS, 404),
             body=LoanRequest,
             records=True,
+            links={
+                201: (
+                    Link(operation="getViewLoan", name="loan_id"),
+                    Link(operation="getOneDecision", name="decision_id"),
+                ),
+                200: (Link(operation="getOneDecision", name="decision_id"),),
+            },
         )
     }
 
