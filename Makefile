@@ -44,7 +44,7 @@ format: .venv/installed
 # does. To move to newer releases, delete both files first. uv itself stands in the lock, too, so
 # that even the installer is checked against its hash.
 LOCKS := .
-COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" pyproject.toml
 lock: .venv/uv
 	@mkdir -p $(LOCKS)
