@@ -67,10 +67,17 @@ def log_as(name: str) -> None:
         return {"process": name, **event}
 
     on_terminal = sys.stderr.isatty()
+    # Tracebacks without local variables, which structlog's own would show: they hold names, phones
+    # and whole bodies.
+    traceback = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
     render: Processor = (
-        structlog.dev.ConsoleRenderer() if on_terminal else structlog.processors.JSONRenderer()
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+        if on_terminal
+        else structlog.processors.JSONRenderer()
     )
-    explain: list[Processor] = [] if on_terminal else [structlog.processors.dict_tracebacks]
+    explain: list[Processor] = (
+        [] if on_terminal else [structlog.processors.ExceptionRenderer(traceback)]
+    )
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

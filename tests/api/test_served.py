@@ -177,6 +177,25 @@ def test_every_log_line_of_a_request_has_its_id_and_no_name(server: Server) -> N
         assert secret not in server.log()
 
 
+def test_the_log_tells_of_a_fault_of_ours_without_the_values_it_met(
+    server: Server, database_url: str, tables: str
+) -> None:
+    customer = server.send("POST", "/register", PERSON).json["customer_id"]
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        append = sql.SQL("SELECT {}.append(%s, %s::int8[], %s, %s)").format(sql.Identifier(tables))
+        garbage = ([customer_stream(customer)], [2], ["credit.Unheard"], [b"{}"])
+        conn.execute(append, garbage)
+    body = LOAN | {"customer_id": customer, "loan_amount": 765_432, "note": "Mr Byron"}
+    answer = server.send("POST", "/create-loan", body, X_Request_Id="request-7")
+    assert (answer.status, answer.headers["content-type"]) == (500, "application/problem+json")
+    assert b"msgspec" not in answer.content
+    (failed,) = [line for line in server.log().splitlines() if "request failed" in line]
+    assert json.loads(failed)["request_id"] == "request-7"
+    assert "ValidationError" in failed
+    for secret in ("765432", "Ada", "Byron", "9876543210"):
+        assert secret not in server.log()
+
+
 def test_a_chunked_body_is_read_like_any_other(server: Server) -> None:
     def chunked(body: bytes, path: str, media_type: str) -> bytes:
         head = (
