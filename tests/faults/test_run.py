@@ -11,6 +11,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -101,7 +102,8 @@ def service() -> Iterator[Service]:
         one.child.kill()
         one.child.wait()
     for process in one.processes():
-        os.kill(process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # the guardian ends them, too
+            os.kill(process.pid, signal.SIGKILL)
     until(lambda: not one.processes())
     shutil.rmtree(folder)
 
@@ -125,7 +127,7 @@ def _titles(service: Service) -> set[str]:
 
 def test_a_service_runs_stops_and_runs_again_with_its_data(service: Service) -> None:
     service.start()
-    assert _titles(service) >= OURS
+    until(lambda: _titles(service) >= OURS)  # the API answers before the others are up
     applied = re.findall(r"applied \d+", service.said())
     assert applied
     since = time.monotonic()
@@ -144,13 +146,14 @@ def test_nothing_outlives_a_killed_supervisor_and_the_next_one_starts(service: S
     service.start()
     service.signal(signal.SIGKILL)
     service.start()  # at once: it waits for what is left
-    assert _titles(service) >= OURS
+    until(lambda: _titles(service) >= OURS)
     service.signal(signal.SIGKILL)
     until(lambda: not service.processes(), timeout_s=10)
 
 
 def test_what_is_killed_comes_back(service: Service) -> None:
     service.start()
+    until(lambda: _titles(service) >= OURS)
     for name in ("api", "projector", "worker"):
         # The oldest of the name is the one that the supervisor started.
         first = min(p.pid for p in service.processes() if p.title == f"credit-es {name}")
