@@ -6,10 +6,9 @@ can fold what came after.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, Protocol, TypeVar, get_args
+from typing import Any, Final, Generic, Protocol, TypeVar, get_args
 from uuid import UUID
 
-import msgspec
 from msgspec import Struct
 
 from credit_es.store.mapper import DECODER, TOPICS, topic
@@ -25,6 +24,11 @@ class Versioned(Protocol):
 
 
 Row = TypeVar("Row", bound=Versioned)
+
+
+DIGESTION: Final = (AssertionError, ArithmeticError, LookupError, TypeError, ValueError)
+"""What decoding and folding a fact may end in; msgspec's errors are values' errors, as is text that
+is no UTF-8."""
 
 
 class PoisonError(Exception):
@@ -74,7 +78,7 @@ class Projection(Struct, Generic[Row], frozen=True, kw_only=True, dict=True):
         held = row.version if row else 0
         try:
             folded = self.fold(row, DECODER.decode(state).fact)
-        except (msgspec.MsgspecError, AssertionError, ArithmeticError, LookupError, TypeError) as e:
+        except DIGESTION as e:
             raise PoisonError(self.name, stream_id, version) from e
         if version != held + 1 or folded.version != version:
             raise PoisonError(self.name, stream_id, version)

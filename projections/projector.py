@@ -38,7 +38,8 @@ MOVE: Final = SQL(
     " WHERE projection = %s AND version = %s AND position = %s AND live"
 )
 POISON: Final = SQL(
-    "UPDATE {schema}.read_tables SET problem = %s WHERE projection = %s AND version = %s"
+    "UPDATE {schema}.read_tables SET problem = %s"
+    " WHERE projection = %s AND version = %s AND position = %s AND live"
 )
 
 
@@ -113,8 +114,9 @@ class Projector:
     ) -> None:
         try:
             with self._conn.transaction():
-                reached = apply(self._conn, TableOf(projection, self._schema, live.version), batch)
-                self._move(projection, live, reached)
+                # The fence first: behind it the rows are as they were at the position read.
+                self._move(projection, live, batch[-1].id)
+                apply(self._conn, TableOf(projection, self._schema, live.version), batch)
         except FencedError:
             log.info("projection moved by another", projection=projection.name)
         except (PoisonError, psycopg.DataError) as error:
@@ -124,10 +126,9 @@ class Projector:
                 return
             position = batch[0].id
             log.exception("projection poisoned", projection=projection.name, position=position)
-            self._conn.execute(
-                in_schema(POISON, self._schema),
-                (f"position {position}: {error}", projection.name, live.version),
-            )
+            problem = f"position {position}: {error}"
+            values = (problem, projection.name, live.version, live.position)
+            self._conn.execute(in_schema(POISON, self._schema), values)
 
     def _move(self, projection: Projection[Any], live: LiveTable, reached: int) -> None:
         values = (reached, projection.name, live.version, live.position)

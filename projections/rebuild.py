@@ -105,8 +105,9 @@ class Rebuilder:
         values = (projection.name, projection.definition, version, reached, False)
         with self._conn.transaction():
             self._conn.execute(in_schema(ADD, self._schema), values)
+        served = live_table(self._conn, projection, self._schema)
         self._swap(table, version)
-        self._drop_older(projection, version)
+        self._drop_all_but(projection, {version, served.version if served else version})
         return Rebuilt(
             projection=projection.name,
             version=version,
@@ -157,14 +158,14 @@ class Rebuilder:
             else:
                 return
 
-    def _drop_older(self, projection: Projection[Any], newest: int) -> None:
-        """Keep the newest table and the one before it."""
-        older = [version for version, _, _ in self._versions(projection) if version < newest]
-        for version in older[:-1]:
-            with self._conn.transaction():
-                TableOf(projection, self._schema, version).drop(self._conn)
-                values = (projection.name, version)
-                self._conn.execute(in_schema(FORGET, self._schema), values)
+    def _drop_all_but(self, projection: Projection[Any], kept: set[int]) -> None:
+        """Keep the table that serves and the one that served until now."""
+        for version, _, _ in self._versions(projection):
+            if version not in kept:
+                with self._conn.transaction():
+                    TableOf(projection, self._schema, version).drop(self._conn)
+                    values = (projection.name, version)
+                    self._conn.execute(in_schema(FORGET, self._schema), values)
 
 
 @contextmanager

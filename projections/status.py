@@ -3,19 +3,20 @@
 from datetime import UTC, datetime
 from typing import Any, Final
 
+import msgspec
 from msgspec import Struct
 from psycopg import Connection
 from psycopg.rows import TupleRow
 from psycopg.sql import SQL
 
-from credit_es.store.mapper import DECODER
 from projections.projection import Projection
 from projections.tables import PROJECTIONS, in_schema, live_table
 
 BEHIND: Final = SQL("SELECT count(*) FROM {schema}.events WHERE position > %s")
 OLDEST: Final = SQL(
-    "SELECT state FROM {schema}.events WHERE position > %s ORDER BY position LIMIT 1"
+    "SELECT state FROM {schema}.events WHERE position > %s ORDER BY position LIMIT %s"
 )
+LOOK_AT: Final = 100
 KEPT: Final = SQL(
     "SELECT array_agg(version ORDER BY version) FROM {schema}.read_tables WHERE projection = %s"
 )
@@ -33,6 +34,15 @@ LED: Final = (
     " AND l.granted AND (l.classid::bigint << 32 | l.objid::bigint)"
     " = hashtextextended('credit-es/projector/' || %s, 0))"
 )
+
+
+class RecordedAt(Struct, frozen=True):
+    """All that is asked of an entry here, so that one that no fold can digest still answers."""
+
+    recorded_at: datetime
+
+
+RECORDED_AT: Final = msgspec.json.Decoder(RecordedAt)
 
 
 class Lag(Struct, frozen=True, kw_only=True):
@@ -65,11 +75,23 @@ class Floor(Struct, frozen=True, kw_only=True):
 def lag(conn: Connection[TupleRow], schema: str, position: int) -> Lag:
     """How far a table at ``position`` is behind."""
     events, *_ = conn.execute(in_schema(BEHIND, schema), (position,)).fetchone() or (0,)
-    oldest = conn.execute(in_schema(OLDEST, schema), (position,)).fetchone()
-    if not oldest:
-        return Lag(events=0, seconds=0.0)
-    age = datetime.now(UTC) - DECODER.decode(oldest[0]).recorded_at
-    return Lag(events=events, seconds=round(max(age.total_seconds(), 0.0), 3))
+    recorded_at = _oldest(conn, schema, position) if events else None
+    age = (datetime.now(UTC) - recorded_at).total_seconds() if recorded_at else 0.0
+    return Lag(events=events, seconds=round(max(age, 0.0), 3))
+
+
+def _oldest(conn: Connection[TupleRow], schema: str, position: int) -> datetime | None:
+    """When the first entry behind ``position`` was recorded.
+
+    Where a poisoned one does not even say that, the next one does; None where none does.
+    """
+    for limit in (1, LOOK_AT):
+        for (state,) in conn.execute(in_schema(OLDEST, schema), (position, limit)):
+            try:
+                return RECORDED_AT.decode(state).recorded_at
+            except ValueError:
+                continue
+    return None
 
 
 def status(conn: Connection[TupleRow], schema: str) -> list[ProjectionStatus]:
