@@ -28,7 +28,7 @@ def happen(lending: Lending, times: int = 1) -> list[int]:
     numbers = []
     for _ in range(times):
         registered = lending.register(person(first_name="Asha"), BY).customer_number
-        imported = import_one(lending, registered - 9_000_000)
+        imported = import_one(lending, registered - 9_900_000)
         for number in (registered, imported):
             for amount in ("1000.00", "99000000.00", "2500.50"):
                 lending.apply_for_loan(asks(number, amount), BY)

@@ -1,0 +1,273 @@
+"""A rebuild: beside the table that serves, under writes, interrupted, and taken back."""
+
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+from psycopg import Connection
+from psycopg.rows import TupleRow
+
+from projections.customers import CUSTOMERS
+from projections.loans import LOANS
+from projections.projection import PoisonError
+from projections.rebuild import Rebuilder, RebuildError, named, rebuilder
+from projections.status import status
+from projections.tables import PROJECTIONS, TableOf, live_table
+from tests.projections.conftest import House
+from tests.projections.history import assert_reads_are_right, happen
+from tests.store.given import BY, asks
+
+
+def tables(house: House) -> list[str]:
+    rows = house.sql(
+        "SELECT tablename FROM pg_tables WHERE schemaname = '{s}' AND tablename ~ '_v[0-9]+$'"
+        " ORDER BY tablename"
+    )
+    return [name for (name,) in rows]
+
+
+def live(house: House, version: int) -> None:
+    for projection in PROJECTIONS:
+        table = live_table(house.conn, projection, house.schema)
+        assert table is not None
+        assert table.version == version
+
+
+def test_prepare_builds_what_lacks_and_only_that(house: House) -> None:
+    assert tables(house) == ["customers_v1", "loans_v1"]
+    with house.rebuilder() as builder:
+        assert builder.prepare() == []
+        house.sql("DROP VIEW {s}.loans_d1; DROP TABLE {s}.loans_v1;")
+        house.sql("DELETE FROM {s}.read_tables WHERE projection = 'loans'")
+        happen(house.lending, 1)
+        assert builder.prepare() == ["loans"]
+    house.project()
+    assert house.differences() == []
+    assert_reads_are_right(house.reads, house.log)
+
+
+def test_a_rebuilt_table_is_a_fresh_fold_and_the_one_before_is_kept(house: House) -> None:
+    happen(house.lending, 3)
+    house.project()
+    house.sql("UPDATE {s}.loans_v1 SET amount = 1")
+    with house.rebuilder() as builder:
+        rebuilt = builder.rebuild(LOANS)
+    assert (rebuilt.projection, rebuilt.version) == ("loans", 2)
+    assert (rebuilt.position, rebuilt.rows) == (house.log.head().last, 18)
+    assert tables(house) == ["customers_v1", "loans_v1", "loans_v2"]
+    assert house.differences() == []
+    assert_reads_are_right(house.reads, house.log)
+    kept = {s.projection: s.kept_versions for s in status(house.conn, house.schema)}
+    assert kept == {"customers": (1,), "loans": (1, 2)}
+
+
+def test_of_many_rebuilds_the_last_two_tables_are_kept(house: House) -> None:
+    happen(house.lending, 1)
+    with house.rebuilder() as builder:
+        for _ in range(3):
+            builder.rebuild(CUSTOMERS)
+    assert tables(house) == ["customers_v3", "customers_v4", "loans_v1"]
+    assert_reads_are_right(house.reads, house.log)
+
+
+def test_going_back_shows_the_table_before_and_catches_it_up(house: House) -> None:
+    happen(house.lending, 1)
+    house.project()
+    with house.rebuilder() as builder:
+        for projection in PROJECTIONS:
+            with pytest.raises(RebuildError, match="has no other table to go back to"):
+                builder.rollback(projection)
+            builder.rebuild(projection)
+        happen(house.lending, 1)
+        house.project()
+        for projection in PROJECTIONS:
+            assert builder.rollback(projection).version == 1
+    live(house, 1)
+    assert_reads_are_right(house.reads, house.log)
+    house.project()
+    assert house.differences() == []
+    assert_reads_are_right(house.reads, house.log)
+
+
+def test_the_table_that_served_is_kept_even_after_going_back(house: House) -> None:
+    happen(house.lending, 1)
+    house.project()
+    with house.rebuilder() as builder:
+        builder.rebuild(LOANS)
+        builder.rollback(LOANS)  # from 2, with which nobody was content, to 1
+        assert builder.rebuild(LOANS).version == 3
+        assert builder.rollback(LOANS).version == 1
+
+
+def test_a_projection_that_is_not_there_is_told_with_those_that_are() -> None:
+    assert named("loans") is LOANS
+    with pytest.raises(RebuildError, match="no projection 'lons': there are customers, loans"):
+        named("lons")
+
+
+class Interrupted(BaseException):
+    """As a signal would be."""
+
+
+def at_progress(_patch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
+    def stop(_reached: int, _head: int) -> None:
+        raise Interrupted
+
+    return stop
+
+
+def at(target: type, name: str) -> Callable[[pytest.MonkeyPatch], Callable[[int, int], None]]:
+    def plan(patch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
+        def stop(*_args: object, **_more: object) -> None:
+            raise Interrupted
+
+        patch.setattr(target, name, stop)
+        return lambda _reached, _head: None
+
+    return plan
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        at_progress,
+        at(TableOf, "fill"),
+        at(TableOf, "build_keys"),
+        at(TableOf, "show"),
+        at(Rebuilder, "_swap"),
+        at(Rebuilder, "_drop_all_but"),
+    ],
+    ids=["folding", "filling", "keys", "swapping", "before the swap", "after the swap"],
+)
+def test_an_interrupted_rebuild_leaves_a_table_serving_and_the_next_one_cleans_up(
+    house: House,
+    monkeypatch: pytest.MonkeyPatch,
+    plan: Callable[[pytest.MonkeyPatch], Callable[[int, int], None]],
+) -> None:
+    happen(house.lending, 2)
+    house.project()
+    with monkeypatch.context() as patch:
+        progress = plan(patch)
+        with pytest.raises(Interrupted), house.rebuilder() as builder:
+            builder.rebuild(LOANS, progress)
+    happen(house.lending, 1)
+    assert_reads_are_right(house.reads, house.log)
+    house.project()
+    assert house.differences() == []
+
+    with house.rebuilder() as builder:
+        rebuilt = builder.rebuild(LOANS)
+    names = [name for name in tables(house) if name.startswith("loans")]
+    assert len(names) == 2
+    assert names[-1] == f"loans_v{rebuilt.version}"
+    assert house.differences() == []
+    assert_reads_are_right(house.reads, house.log)
+    recorded = house.sql("SELECT version FROM {s}.read_tables WHERE projection = 'loans'")
+    assert sorted(f"loans_v{version}" for (version,) in recorded) == sorted(names)
+
+
+def test_a_rebuild_that_meets_poison_leaves_the_old_table_serving(house: House) -> None:
+    number, _ = happen(house.lending, 1)
+    loan = house.reads.customer(number)[1][0].number
+    house.project()
+    house.sql("UPDATE {s}.events SET state = 'bad' WHERE topic = 'credit.LoanOpened'")
+    with pytest.raises(PoisonError), house.rebuilder() as builder:
+        builder.rebuild(LOANS)
+    live(house, 1)
+    assert house.reads.loan(loan)[0].number == loan  # the row holds what was folded before
+
+
+def test_only_one_rebuilder_works_at_a_time(house: House) -> None:
+    order: list[str] = []
+
+    def second() -> None:
+        with rebuilder(house.url, house.schema):
+            order.append("second")
+
+    with house.rebuilder():
+        thread = threading.Thread(target=second)
+        thread.start()
+        time.sleep(0.3)
+        order.append("first")
+    thread.join(10)
+    assert order == ["first", "second"]
+
+
+def test_a_swap_gives_way_to_a_reader_that_takes_its_time(house: House) -> None:
+    happen(house.lending, 1)
+    house.project()
+
+    def read_slowly(conn: Connection[TupleRow]) -> int:
+        statement = f"SELECT count(*), pg_sleep(0.8) FROM {house.schema}.loans_d1"
+        (count, _) = conn.execute(statement.encode()).fetchone() or (0, None)
+        return int(count)
+
+    counts: list[int] = []
+    slow = threading.Thread(target=lambda: counts.append(house.lending.database.run(read_slowly)))
+    slow.start()
+    time.sleep(0.1)
+    with house.rebuilder() as builder:
+        builder.rebuild(LOANS)
+    slow.join(10)
+    assert counts == [6]
+    live_now = live_table(house.conn, LOANS, house.schema)
+    assert live_now is not None
+    assert live_now.version == 2
+
+
+def test_readers_and_writers_go_on_during_rebuilds_and_nothing_is_lost(house: House) -> None:
+    numbers = happen(house.lending, 10)
+    house.project()
+    stop = threading.Event()
+    errors: list[BaseException] = []
+    done = {"reads": 0, "writes": 0, "steps": 0}
+
+    def until_stopped(what: str, work: Callable[[int], object]) -> threading.Thread:
+        def loop() -> None:
+            turn = 0
+            while not stop.is_set():
+                try:
+                    work(turn)
+                except BaseException as error:  # noqa: BLE001
+                    errors.append(error)
+                    return
+                turn += 1
+                done[what] += 1
+
+        thread = threading.Thread(target=loop)
+        thread.start()
+        return thread
+
+    def read(turn: int) -> None:
+        who, loans = house.reads.customer(numbers[turn % len(numbers)])
+        assert sorted(who.loans) == [one.number for one in loans]
+        house.reads.loan(loans[0].number)
+
+    threads = [
+        until_stopped("reads", read),
+        until_stopped("reads", read),
+        until_stopped(
+            "writes",
+            lambda turn: house.lending.apply_for_loan(asks(numbers[turn % len(numbers)]), BY),
+        ),
+        until_stopped("writes", lambda _: happen(house.lending, 1)),
+        until_stopped("steps", lambda _: house.projector.step()),
+    ]
+    try:
+        with rebuilder(house.url, house.schema) as builder:
+            before = dict(done)
+            for _ in range(4):
+                for projection in PROJECTIONS:
+                    builder.rebuild(projection)
+    finally:
+        time.sleep(0.2)
+        stop.set()
+        for thread in threads:
+            thread.join(20)
+    assert errors == []
+    assert all(done[what] > before[what] for what in done)
+    house.project()
+    live(house, 5)
+    assert house.differences() == []
+    assert_reads_are_right(house.reads, house.log)

@@ -1,0 +1,78 @@
+"""Verification: the log folded again, and what of a table it does not give."""
+
+from decimal import Decimal
+
+import psycopg
+import pytest
+
+from projections.loans import LOANS
+from projections.verify import Difference, verify
+from tests.projections.conftest import House
+from tests.projections.history import happen
+
+
+@pytest.fixture
+def projected(house: House) -> House:
+    happen(house.lending, 2)
+    house.project()
+    assert house.differences() == []
+    return house
+
+
+def test_a_row_that_was_tampered_with_is_shown_field_by_field(projected: House) -> None:
+    (number, amount), *_ = projected.sql("SELECT number, amount FROM {s}.loans_d1 ORDER BY number")
+    projected.sql("UPDATE {s}.loans_v1 SET amount = amount + 0.01 WHERE number = %s", number)
+    assert projected.differences() == [
+        Difference(
+            projection="loans",
+            number=number,
+            stored={"amount": amount + Decimal("0.01")},
+            folded={"amount": amount},
+        )
+    ]
+
+
+def test_a_row_that_is_missing_is_shown(projected: House) -> None:
+    whole = projected.reads.customer(10_000_001)[0]
+    projected.sql("DELETE FROM {s}.customers_v1 WHERE number = 10000001")
+    (difference,) = projected.differences()
+    assert (difference.number, difference.stored) == (10_000_001, None)
+    assert difference.folded is not None
+    assert difference.folded["loans"] == whole.loans
+    assert difference.folded["first_name"] == "Asha"
+
+
+def test_a_row_too_many_is_shown(projected: House) -> None:
+    projected.sql(
+        "INSERT INTO {s}.loans_v1 SELECT gen_random_uuid(), 77, version, customer_number,"
+        " source_loan_id, amount, annual_rate, tenure_months, installment, opened_on, ends_on,"
+        " emis_on_time FROM {s}.loans_v1 LIMIT 1"
+    )
+    (difference,) = projected.differences()
+    assert (difference.projection, difference.number) == ("loans", 77)
+    assert difference.folded is None
+    assert difference.stored is not None
+    assert difference.stored["number"] == 77
+
+
+def test_a_table_that_is_behind_is_verified_as_far_as_it_is(projected: House) -> None:
+    happen(projected.lending, 1)
+    assert projected.differences() == []
+    projected.sql("UPDATE {s}.read_tables SET position = %s", projected.log.head().last)
+    assert len(projected.differences()) == 8  # two customers and six loans that it claims to hold
+
+
+def test_a_change_while_it_is_verified_is_no_difference(projected: House) -> None:
+    happened = False
+
+    def meanwhile(_reached: int, _head: int) -> None:
+        nonlocal happened
+        if not happened:
+            happened = True
+            happen(projected.lending, 1)
+            projected.project()
+
+    with psycopg.connect(projected.url, autocommit=True) as conn:
+        found = list(verify(conn, projected.log, projected.schema, LOANS, meanwhile))
+    assert happened
+    assert found == []
