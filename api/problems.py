@@ -22,7 +22,7 @@ from credit_es.domain.errors import (
     UnknownIngestionError,
     UnknownLoanError,
 )
-from credit_es.store.database import BusyError, StoreUnavailableError
+from credit_es.store.database import BusyError, ConnectionLostError, StoreUnavailableError
 from credit_es.store.idempotency import KeyReusedError
 from projections.projection import PoisonError
 
@@ -132,6 +132,7 @@ def add_error_handlers(app: "falcon.App[falcon.Request, falcon.Response]") -> No
     app.add_error_handler(BusyError, _via(_busy))
     app.add_error_handler(ContendedError, _via(_busy))
     app.add_error_handler(StoreUnavailableError, _via(_no_store))
+    app.add_error_handler(ConnectionLostError, _via(_connection_lost))
     app.add_error_handler(PoisonError, _via(_poisoned))
     app.add_error_handler(Exception, _unexpected)
 
@@ -180,6 +181,14 @@ def _busy(_error: Exception) -> ProblemError:
 def _no_store(error: Exception) -> ProblemError:
     log.warning("store unavailable", error=str(error).strip())
     return UnavailableError("The database does not answer now: send the request again.")
+
+
+def _connection_lost(error: Exception) -> ProblemError:
+    log.warning("connection lost", error=str(error).strip())
+    return UnavailableError(
+        "The database went away meanwhile, and whether the request was recorded is not known: "
+        "with the Idempotency-Key it had, it can be sent again without being recorded twice."
+    )
 
 
 def _poisoned(error: Exception) -> ProblemError:

@@ -50,6 +50,14 @@ def shared(postgres_url: str, redis_url: str) -> Iterator[Api]:
         conn.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(name)))
 
 
+@pytest.fixture(scope="module")
+def shared_server(shared: Api, postgres_url: str, redis_url: str) -> Iterator[Server]:
+    """The same schema behind gunicorn."""
+    schema = shared.services.lending.database.schema
+    with serving(environment_of(postgres_url, schema, redis_url)) as one:
+        yield one
+
+
 @pytest.fixture
 def server(database_url: str, tables: str, redis_url: str) -> Iterator[Server]:
     """The application in gunicorn's processes; no projector runs."""

@@ -118,6 +118,7 @@ def test_a_second_caller_waits_for_the_first_and_takes_over_when_it_fails(
     assert [answered.status_code for answered in answers] == [201]
 
 
+@pytest.mark.slow
 def test_a_second_caller_who_waits_too_long_gets_409(
     api: Api, database_url: str, schema: str
 ) -> None:

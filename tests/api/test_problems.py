@@ -2,6 +2,7 @@
 
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import falcon
@@ -12,9 +13,9 @@ from psycopg import sql
 
 from api.app import connect
 from credit_es.application import ContendedError
-from credit_es.store.database import BusyError
+from credit_es.store.database import BusyError, ConnectionLostError
 from credit_es.store.mapper import loan_stream
-from tests.api.client import PERSON, Api, settings_of
+from tests.api.client import PERSON, Api, form, settings_of
 
 NOBODY = "0a9cbb3f-2a6c-4a55-8a5e-3f7f6c0ad9f1"
 READ = [
@@ -185,6 +186,18 @@ def test_losing_every_race_is_409_with_retry_after(
     assert int(answered.headers["Retry-After"]) >= 1
 
 
+def test_a_connection_lost_half_way_is_503_and_promises_nothing(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lose(*_: object) -> None:
+        raise ConnectionLostError("server closed the connection")
+
+    monkeypatch.setattr(api.services.lending, "register", lose)
+    answered = api.post("/register", PERSON)
+    assert "is not known" in check_problem(answered, 503)["detail"]
+    assert int(answered.headers["Retry-After"]) >= 1
+
+
 def test_a_fault_of_ours_is_500_says_nothing_of_it_and_is_logged_with_the_request_id(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -232,17 +245,13 @@ def test_without_postgres_every_route_is_503_with_retry_after(redis_url: str) ->
     nowhere = "postgresql://credit@/postgres?host=%2Fnowhere"
     services = connect(settings_of(nowhere, "credit", redis_url), pool_size=1)
     api = Api(services)
-    form_headers = {"content_type": "multipart/form-data; boundary=b"}
-    part = '--b\r\nContent-Disposition: form-data; name="{0}"; filename="{0}"\r\n\r\nx\r\n'
-    upload = (part.format("customers") + part.format("loans") + "--b--\r\n").encode()
     routes = [path for path in READ if path not in {"/health/live", "/openapi.json", "/docs"}]
     try:
-        answers = [
-            api.get(path + ("?phone_number=9876543210" if path == "/customers" else ""))
-            for path in routes
-        ]
-        answers += [api.post(path, PERSON | LOAN) for path in WRITTEN[:3]]
-        answers.append(api.send("POST", "/ingestions", upload, **form_headers))
+        with ThreadPoolExecutor(len(READ) + len(WRITTEN)) as pool:
+            asked = [pool.submit(api.get, f"{path}?phone_number=9876543210") for path in routes]
+            asked += [pool.submit(api.post, path, PERSON | LOAN) for path in WRITTEN[:3]]
+            asked.append(pool.submit(api.upload, form(customers=b"PK", loans=b"PK")))
+        answers = [one.result() for one in asked]
         for answered in answers:
             check_problem(answered, 503)
             assert int(answered.headers["Retry-After"]) >= 1

@@ -123,6 +123,7 @@ def test_a_database_that_goes_and_comes_back_needs_no_restart_of_ours(
         assert _children(server.process.pid) == workers
 
 
+@pytest.mark.slow
 def test_the_processes_are_recognisable_and_end_in_seconds(
     database_url: str, tables: str, redis_url: str
 ) -> None:
@@ -147,6 +148,7 @@ def test_the_processes_are_recognisable_and_end_in_seconds(
             os.kill(pid, 0)
 
 
+@pytest.mark.slow
 def test_a_request_that_runs_when_the_stop_comes_is_answered(
     server: Server, database_url: str, tables: str
 ) -> None:
@@ -196,7 +198,7 @@ def test_the_log_tells_of_a_fault_of_ours_without_the_values_it_met(
         assert secret not in server.log()
 
 
-def test_a_chunked_body_is_read_like_any_other(server: Server) -> None:
+def test_a_chunked_body_is_read_like_any_other(shared_server: Server) -> None:
     def chunked(body: bytes, path: str, media_type: str) -> bytes:
         head = (
             f"POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
@@ -204,7 +206,7 @@ def test_a_chunked_body_is_read_like_any_other(server: Server) -> None:
         )
         half = len(body) // 2
         chunks = b"".join(b"%x\r\n%s\r\n" % (len(c), c) for c in (body[:half], body[half:]))
-        return _raw(server, head.encode() + chunks + b"0\r\n\r\n")
+        return _raw(shared_server, head.encode() + chunks + b"0\r\n\r\n")
 
     person = json.dumps(PERSON).encode()
     assert chunked(person, "/register", "application/json").startswith(b"HTTP/1.1 201")
@@ -230,8 +232,10 @@ def test_a_chunked_body_is_read_like_any_other(server: Server) -> None:
         (b"BREW /register HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 405),
     ],
 )
-def test_what_is_hardly_http_is_a_problem_too(server: Server, raw: bytes, status: int) -> None:
-    answered = _raw(server, raw)
+def test_what_is_hardly_http_is_a_problem_too(
+    shared_server: Server, raw: bytes, status: int
+) -> None:
+    answered = _raw(shared_server, raw)
     head, _, body = answered.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 %d " % status), answered
     assert b"content-type: application/problem+json" in head.lower()
@@ -240,18 +244,19 @@ def test_what_is_hardly_http_is_a_problem_too(server: Server, raw: bytes, status
     assert json.loads(body)["status"] == status
 
 
-def test_an_upload_that_breaks_off_is_malformed_and_harms_nobody(server: Server) -> None:
+def test_an_upload_that_breaks_off_is_malformed_and_harms_nobody(shared_server: Server) -> None:
+    before = shared_server.send("GET", "/ingestions").json["ingestions"]
     upload = form(customers=b"PK" * 1000, loans=b"PK" * 1000)
     head = (
         "POST /ingestions HTTP/1.1\r\nHost: x\r\n"
         f"Content-Type: {upload.headers['content_type']}\r\n"
         f"Content-Length: {len(upload.raw)}\r\n\r\n"
     )
-    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as broken:
+    with socket.create_connection(("127.0.0.1", shared_server.port), timeout=10) as broken:
         broken.sendall(head.encode() + upload.raw[:2500])
         broken.shutdown(socket.SHUT_WR)
         assert broken.recv(4096).startswith(b"HTTP/1.1 400")
-    assert server.send("GET", "/ingestions").json["ingestions"] == []
+    assert shared_server.send("GET", "/ingestions").json["ingestions"] == before
 
 
 def _raw(server: Server, sent: bytes) -> bytes:
