@@ -1,0 +1,124 @@
+"""One projector leads and the next stands by: real processes, one killed as by a crash."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from projections.status import status
+from tests.projections.conftest import House
+from tests.projections.history import happen
+
+pytestmark = pytest.mark.fault
+
+ROOT = Path(__file__).parents[2]
+
+
+class Process:
+    """A ``credit-es projector`` and what it has logged."""
+
+    def __init__(self, house: House, log: Path) -> None:
+        environ = {**os.environ, "DATABASE_URL": house.url, "CREDIT_SCHEMA": house.schema}
+        environ.pop("DATABASE_DIRECT_URL", None)
+        self._log = log
+        with log.open("wb") as output:
+            self.child = subprocess.Popen(
+                [sys.executable, "-m", "credit_es.cli.main", "projector"],
+                cwd=ROOT,
+                env=environ,
+                stdout=output,
+                stderr=output,
+            )
+
+    def said(self, what: str) -> bool:
+        assert self.child.poll() is None, self._log.read_text()
+        return what in self._log.read_text()
+
+
+@pytest.fixture
+def start(house: House, tmp_path: Path) -> Iterator[Callable[[], Process]]:
+    started: list[Process] = []
+
+    def one() -> Process:
+        started.append(Process(house, tmp_path / f"projector-{len(started)}.log"))
+        return started[-1]
+
+    yield one
+    for process in started:
+        process.child.kill()
+        process.child.wait()
+
+
+def until(holds: Callable[[], bool], *, timeout_s: float = 20) -> float:
+    began = time.monotonic()
+    while not holds():
+        assert time.monotonic() < began + timeout_s
+        time.sleep(0.02)
+    return time.monotonic() - began
+
+
+def caught_up(house: House) -> bool:
+    return {one.lag.events for one in status(house.conn, house.schema)} == {0}
+
+
+def test_a_second_projector_stands_by_and_takes_over_when_the_first_is_killed(
+    house: House, start: Callable[[], Process]
+) -> None:
+    first = start()
+    until(lambda: first.said("projector leads"))
+    second = start()
+    until(lambda: second.said("projector stands by"))
+    happen(house.lending, 3)
+    until(lambda: caught_up(house))
+    assert not second.said("projector leads")
+
+    first.child.send_signal(signal.SIGKILL)
+    first.child.wait(5)
+    happen(house.lending, 3)
+    assert until(lambda: second.said("projector leads")) < 5
+    until(lambda: caught_up(house))
+    assert house.differences() == []
+
+
+def test_a_projector_ends_at_sigterm_and_lets_the_next_one_lead(
+    house: House, start: Callable[[], Process]
+) -> None:
+    first = start()
+    until(lambda: first.said("projector leads"))
+    first.child.send_signal(signal.SIGTERM)
+    assert first.child.wait(5) == 0
+    second = start()
+    until(lambda: second.said("projector leads"))
+
+
+def test_a_projector_whose_connections_are_killed_leads_again(
+    house: House, start: Callable[[], Process]
+) -> None:
+    leader = start()
+    until(lambda: leader.said("projector leads"))
+    with other_backends_ended(house) as ended:
+        assert ended >= 2
+    happen(house.lending, 2)
+    until(lambda: caught_up(house))
+    assert leader.said("projector waits for postgres")
+    assert house.differences() == []
+
+
+@contextmanager
+def other_backends_ended(house: House) -> Iterator[int]:
+    """All but the test's own: the leader's lock connection and its reader."""
+    with psycopg.connect(house.url, autocommit=True) as conn:
+        mine = (conn.info.backend_pid, house.conn.info.backend_pid)
+        ended = conn.execute(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+            " WHERE backend_type = 'client backend' AND pid <> ALL(%s)",
+            (list(mine),),
+        ).fetchone()
+    yield ended[0] if ended else 0
