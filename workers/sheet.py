@@ -28,7 +28,7 @@ from python_calamine import (
 )
 from setproctitle import setproctitle
 
-from credit_es.domain.cells import WorkbookKind
+from credit_es.domain.cells import WorkbookKind, printable
 from workers.headings import COLUMNS, Match, match
 from workers.markup import Markup, MarkupError, Package
 from workers.wire import Day, End, Head, NoValue, Problem, Rows, Value, send
@@ -142,7 +142,7 @@ def choose_sheet(book: CalamineWorkbook, kind: WorkbookKind) -> tuple[CalamineSh
 def heading_row(sheet: CalamineSheet) -> tuple[int, Sequence[str]]:
     """Find the first row that is not blank: its index in the sheet, and its texts."""
     for index, cells in enumerate(rows_of(sheet)):
-        texts = [str(cell).strip()[:_LONGEST_TEXT] for cell in cells]
+        texts = [printable(str(cell).strip()[:_LONGEST_TEXT]) for cell in cells]
         if any(texts):
             return index, texts
     return 0, ()

@@ -60,6 +60,11 @@ def short(value: object) -> str:
     return text if len(text) <= _SHORT else f"{text[: _SHORT - 4]}...{text[-1]}"
 
 
+def printable(text: str) -> str:
+    """Show what cannot be printed, and neither Postgres nor Excel would take, as ``?``."""
+    return _UNPRINTABLE.sub("?", text)
+
+
 def number_of(cell: Cell) -> int | Decimal | None:
     """Take the number a cell holds, typed or as text (``50000``, ``8.20``); None if it is none.
 
@@ -150,7 +155,7 @@ class RowCells:
             return ""
         text = "" if cell is None or isinstance(cell, Unreadable) else str(cell)
         if _UNPRINTABLE.search(text):
-            message = f"{short(_UNPRINTABLE.sub('?', text))} has characters that cannot be printed"
+            message = f"{short(printable(text))} has characters that cannot be printed"
             self.reject(field, "UNPRINTABLE", message)
         if len(text) > longest:
             message = f"{short(text)} has {len(text)} characters; at most {longest} are kept"
