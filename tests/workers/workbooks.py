@@ -108,11 +108,11 @@ def _row(
 
 
 def lender(count: int, *, loans_each: int = 2, first: int = 1) -> tuple[bytes, bytes]:
-    """Both workbooks of so many customers; every tenth loan has an id that a second one shares."""
+    """Both workbooks of so many customers; every tenth shares a loan id with the one before."""
     numbers = range(first, first + count)
     ids = [(number, n) for number in numbers for n in range(loans_each)]
     customers = [customer(number, Age=20 + number % 50) for number in numbers]
     loans = [
-        loan(number, (number if n or number % 10 else number + 1) * 10 + n) for number, n in ids
+        loan(number, (number if n or number % 10 else number - 1) * 10 + n) for number, n in ids
     ]
     return hostile.customers(*customers), hostile.loans(*loans)
