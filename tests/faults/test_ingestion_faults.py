@@ -21,6 +21,7 @@ from psycopg import Connection
 from psycopg.rows import TupleRow
 
 from credit_es.domain.events import CustomerImported
+from credit_es.store import ingestions
 from credit_es.store.mapper import customer_stream
 from credit_es.store.migrations import migrate
 from tests.servers import RunningServer
@@ -202,6 +203,21 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sweeps every tenth of a second, of what waits for two."""
     monkeypatch.setattr(worker_module, "SWEEP_S", 0.1)
     monkeypatch.setattr(worker_module, "OVERDUE_S", 0.2)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_job_that_takes_longer_than_its_lease_stays_its_workers(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ingestions, "LEASE_S", 0.8)
+    ingestion_id = house.request(*lender(CUSTOMERS))
+    with sweeping(house):
+        with stream_held(house, HELD):
+            assert house.broker.enqueue(ingestion_id)
+            until(lambda: an_append_waits(house))
+            time.sleep(2.5)
+        assert report_of(house.ended(ingestion_id)).customers.recorded == CUSTOMERS
+    assert house.found(ingestion_id).attempts == 1
 
 
 @pytest.mark.usefixtures("impatient")
