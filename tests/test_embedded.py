@@ -99,6 +99,7 @@ def test_what_the_system_refuses_becomes_a_sentence(number: int, sentence: str) 
         raise OSError(number, os.strerror(number), "/there")
 
 
+@pytest.mark.slow
 def test_data_of_another_major_version_are_left_alone(home: Home) -> None:
     embedded.postgres(home, durable=False)
     (home.path / "postgres/PG_VERSION").write_text("17\n")
@@ -106,6 +107,7 @@ def test_data_of_another_major_version_are_left_alone(home: Home) -> None:
         embedded.postgres(home)
 
 
+@pytest.mark.slow
 def test_an_interrupted_initdb_is_begun_anew_and_a_deep_folder_has_its_socket_elsewhere(
     home: Home,
 ) -> None:
@@ -128,6 +130,7 @@ def test_an_interrupted_initdb_is_begun_anew_and_a_deep_folder_has_its_socket_el
     folder.rmdir()
 
 
+@pytest.mark.slow
 def test_the_server_in_earnest_flushes_and_listens_on_its_socket_alone(
     private_postgres: RunningServer,
 ) -> None:
