@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import psycopg
 import pytest
+import structlog
 from psycopg import Connection
 from psycopg.rows import TupleRow
 
@@ -50,6 +51,13 @@ class House:
         """Do what nobody may do to a real schema."""
         cursor = self.conn.execute(statement.format(s=self.schema).encode(), values)
         return cursor.fetchall() if cursor.description else []
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    """Tracebacks of poison are told in colour and with every value, which takes its time."""
+    with structlog.testing.capture_logs():
+        yield
 
 
 @pytest.fixture

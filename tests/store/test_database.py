@@ -68,6 +68,7 @@ def test_a_whole_pool_of_killed_connections_is_lived_through(
         assert list(pool.map(read, range(8))) == [True] * 8
 
 
+@pytest.mark.slow
 def test_a_connection_that_is_always_lost_is_given_up_in_time(database: Database) -> None:
     started = time.monotonic()
     with pytest.raises(ConnectionLostError):
@@ -91,6 +92,7 @@ def test_a_schema_that_is_not_migrated_says_what_to_do(database_url: str) -> Non
         database.close()
 
 
+@pytest.mark.slow
 def test_a_server_that_is_not_there_is_unavailable_within_5_seconds(tmp_path: Path) -> None:
     database = Database(f"postgresql:///nothing?host={tmp_path}", schema="credit")
     started = time.monotonic()

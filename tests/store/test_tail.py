@@ -246,7 +246,7 @@ def test_floors_hold_where_the_low_half_of_a_position_wraps(
 def test_nothing_is_missed_among_appends_copies_and_roll_backs_at_once(
     database_url: str, schema: str, reader: Reader
 ) -> None:
-    until = time.monotonic() + 2.0
+    until = time.monotonic() + 1.2
     committed: set[UUID] = set()
     lock = threading.Lock()
 

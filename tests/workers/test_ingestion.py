@@ -205,7 +205,10 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
 }
 
 
-@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.slow if n == "zip bomb" else ()) for n in HOSTILE],
+)
 def test_a_hostile_workbook_fails_with_a_sentence_and_leaves_no_other_event(
     house: House, name: str
 ) -> None:

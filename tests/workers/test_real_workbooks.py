@@ -127,6 +127,7 @@ def test_nothing_is_lost_every_row_is_found_again_as_it_was(
     assert len(facts) == len(found) + len(loans) + len(named)
 
 
+@pytest.mark.slow
 def test_they_go_in_beside_the_samples_without_one_conflict(
     house: House, workbooks: tuple[bytes, bytes]
 ) -> None:
@@ -138,6 +139,7 @@ def test_they_go_in_beside_the_samples_without_one_conflict(
             assert counts.read == counts.recorded + counts.unchanged > 0
 
 
+@pytest.mark.slow
 def test_again_and_again_in_another_order_records_nothing(
     house: House, workbooks: tuple[bytes, bytes]
 ) -> None:
