@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from msgspec import Struct
+from psycopg import Connection
+from psycopg.rows import TupleRow
 from psycopg.sql import SQL, Composed, Identifier
 
 from credit_es.domain.customer import Customer
@@ -111,13 +113,15 @@ class ReadModel:
 
     def by_phone(self, phone_number: int, *, after: int, limit: int) -> CustomerPage:
         """Customers with this phone, by number, as far as they are projected."""
-        with self._database.connection() as conn:
+
+        def read(conn: Connection[TupleRow]) -> CustomerPage:
             live = live_table(conn, CUSTOMERS, self._database.schema)
-            rows = conn.execute(
-                self._by_phone, (phone_number, after, limit), prepare=True
-            ).fetchall()
+            values = (phone_number, after, limit)
+            rows = conn.execute(self._by_phone, values, prepare=True).fetchall()
             behind = lag(conn, self._database.schema, live.position if live else 0)
-        return CustomerPage(customers=[CUSTOMERS.of(row) for row in rows], lag=behind)
+            return CustomerPage(customers=[CUSTOMERS.of(row) for row in rows], lag=behind)
+
+        return self._database.run(read)
 
     def _late(self, numbers: Sequence[int]) -> Iterable[Loan]:
         if not numbers:
