@@ -1,5 +1,7 @@
 """A read never lies, however late the projector is: row plus tail is the fold of the stream."""
 
+from collections.abc import Callable
+
 import pytest
 from msgspec.structs import replace
 
@@ -124,3 +126,21 @@ def test_rows_hold_every_field_as_it_was(house: House) -> None:
     who, loans = late
     assert (who.age, who.phone_number, who.loans) == (None, None, (71, 72))
     assert replace(loans[0], number=0) != replace(loans[1], number=0)
+
+
+def test_reads_go_on_when_the_connections_of_the_pool_were_killed(house: House) -> None:
+    number, _ = happen(house.lending)
+    house.project()
+    loan = house.reads.customer(number)[1][0].number
+    reads: list[Callable[[], object]] = [
+        lambda: house.reads.customer(number),
+        lambda: house.reads.loan(loan),
+        lambda: house.reads.by_phone(ASHA.phone_number, after=0, limit=1),
+    ]
+    for read in reads:
+        before = read()
+        house.sql(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE application_name = 'credit-es'"
+        )
+        assert read() == before
