@@ -96,13 +96,13 @@ def in_words(decision: Decision) -> list[tuple[Reason, str]]:
     card = verdict.scorecard
     sentences = {
         Reason.OVER_LIMIT: (
-            f"Current loans of {card.current_amount} and the {asked.amount} asked for do not fit"
-            f" into the approved limit of {seen.approved_limit}."
+            f"Current loans are {card.current_amount} and {asked.amount} is asked for: by policy"
+            f" {verdict.policy} that is too much for the approved limit of {seen.approved_limit}."
         ),
         Reason.INSTALLMENT_BURDEN: (
-            f"Current installments of {card.current_installments} and the new one of"
-            f" {verdict.installment} take more of the monthly income of {seen.monthly_income} than"
-            f" policy {verdict.policy} allows."
+            f"Current installments are {card.current_installments} and this loan's would be"
+            f" {verdict.installment}: by policy {verdict.policy} that is too much for the monthly"
+            f" income of {seen.monthly_income}."
         ),
         Reason.LOW_SCORE: (
             f"{score_in_words(decision)} Policy {verdict.policy} lends nothing at such a score."

@@ -433,13 +433,13 @@ def test_a_thin_file_over_its_limit_is_told_in_words(lending: Lending) -> None:
     assert in_words(declined.decision) == [
         (
             Reason.OVER_LIMIT,
-            "Current loans of 0.00 and the 2000000.00 asked for do not fit into the approved limit"
-            " of 1800000.00.",
+            "Current loans are 0.00 and 2000000.00 is asked for: by policy standard that is too"
+            " much for the approved limit of 1800000.00.",
         ),
         (
             Reason.INSTALLMENT_BURDEN,
-            "Current installments of 0.00 and the new one of 94146.94 take more of the monthly"
-            " income of 50000.00 than policy standard allows.",
+            "Current installments are 0.00 and this loan's would be 94146.94: by policy"
+            " standard that is too much for the monthly income of 50000.00.",
         ),
     ]
     assert score_in_words(declined.decision) == (

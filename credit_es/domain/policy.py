@@ -98,6 +98,8 @@ def parse_policy(text: str) -> Policy:
     others = (rules.thin_file, rules.on_time_floor, policy.burden_percent)
     if not all(f.is_finite() and abs(f) <= LARGEST for f in (*weights, *bounds, *rates, *others)):
         raise PolicyError("The figures of a policy are numbers, and none is beyond a million.")
+    if not policy.name.strip():
+        raise PolicyError("A policy has a name: decisions record it.")
     if sum(weights) != WHOLE or min(weights) < 0:
         raise PolicyError("The weights of a policy's score are not negative and sum to 100.")
     if bounds != sorted(set(bounds), reverse=True) or not bounds:

@@ -185,6 +185,12 @@ def test_an_unknown_policy_is_refused_with_the_names_of_those_there_are(name: st
     assert str(refused.value).endswith("one of the shipped ones: literal, standard.")
 
 
+@pytest.mark.parametrize("name", ["", " "])
+def test_a_policy_without_a_name_is_refused(name: str) -> None:
+    with pytest.raises(PolicyError, match="has a name"):
+        parse_policy(with_line('name = "standard"', f'name = "{name}"'))
+
+
 def test_a_path_is_read_and_one_in_another_folder_is_no_shipped_name(tmp_path: Path) -> None:
     path = tmp_path / "ours.toml"
     path.write_text(with_line('name = "standard"', 'name = "ours"'), "utf-8")

@@ -32,13 +32,13 @@ def test_every_reason_against_is_said_in_the_order_recorded() -> None:
     assert in_words(decision) == [
         (
             Reason.OVER_LIMIT,
-            "Current loans of 400000.00 and the 600000.01 asked for do not fit into the approved"
-            " limit of 1000000.00.",
+            "Current loans are 400000.00 and 600000.01 is asked for: by policy standard that is too"
+            " much for the approved limit of 1000000.00.",
         ),
         (
             Reason.INSTALLMENT_BURDEN,
-            "Current installments of 500.00 and the new one of 29377.87 take more of the monthly"
-            " income of 900.00 than policy standard allows.",
+            "Current installments are 500.00 and this loan's would be 29377.87: by policy"
+            " standard that is too much for the monthly income of 900.00.",
         ),
         (
             Reason.LOW_SCORE,
