@@ -20,7 +20,13 @@ from psycopg.rows import TupleRow
 from psycopg.sql import SQL
 
 from credit_es.settings import Settings
-from credit_es.store.database import Database, StoreUnavailableError, connection_info
+from credit_es.store.database import (
+    NOT_MIGRATED,
+    SESSION,
+    Database,
+    StoreUnavailableError,
+    connection_info,
+)
 from credit_es.store.log import BATCH, Log
 from credit_es.store.migrations import refuse_pooler
 from credit_es.store.recorder import LogRecorder
@@ -144,7 +150,7 @@ def run(settings: Settings) -> None:
     while not stop.is_set():
         try:
             _lead(settings, stop)
-        except (psycopg.OperationalError, StoreUnavailableError) as error:
+        except (psycopg.OperationalError, StoreUnavailableError, *NOT_MIGRATED) as error:
             log.warning("projector waits for postgres", error=str(error).strip())
             stop.wait(STAND_BY_S)
 
@@ -153,6 +159,7 @@ def _lead(settings: Settings, stop: Stop) -> None:
     info = connection_info(settings.database_direct_url)
     with psycopg.connect(info, autocommit=True) as conn:
         refuse_pooler(conn)
+        conn.execute(SESSION)
         standing_by = False
         while not (conn.execute(LEAD, (settings.schema,)).fetchone() or (False,))[0]:
             if not standing_by:

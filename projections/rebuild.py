@@ -17,7 +17,7 @@ from psycopg import Connection
 from psycopg.rows import TupleRow
 from psycopg.sql import SQL
 
-from credit_es.store.database import Database, connection_info
+from credit_es.store.database import NEVER_IDLE, Database, connection_info
 from credit_es.store.log import BATCH, Log
 from credit_es.store.migrations import refuse_pooler
 from credit_es.store.recorder import LogRecorder
@@ -174,6 +174,7 @@ def rebuilder(direct_url: str, schema: str) -> Iterator[Rebuilder]:
     with psycopg.connect(connection_info(direct_url), autocommit=True) as conn:
         refuse_pooler(conn)
         conn.execute(LOCK, (schema,))
+        conn.execute(NEVER_IDLE)
         database = Database(direct_url, schema=schema, pool_size=1)
         try:
             yield Rebuilder(conn, Log(LogRecorder(database)), schema)

@@ -12,9 +12,13 @@ from credit_es.store.log import Log
 from projections.projection import Projection
 from projections.projector import fold
 from projections.rebuild import Progress
-from projections.tables import TableOf, live_table
+from projections.tables import LiveTable, TableOf, live_table
 
 SNAPSHOT: Final = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
+
+
+class VerifyError(Exception):
+    """There is nothing to compare with; the message says what to do."""
 
 
 class Difference(Struct, frozen=True, kw_only=True):
@@ -35,22 +39,39 @@ def verify(
 ) -> Iterator[Difference]:
     """Yield the rows of the live table that a fresh fold up to its position does not give.
 
-    The table is read in one snapshot with its position; the log goes its own way, in autocommit.
+    The log is folded first, in autocommit, however long that takes; then the table is read in one
+    snapshot with its position, and only what came meanwhile is folded in it.
     """
+    folded: dict[UUID, Any] = {}
+    reached = 0
+
+    def fold_up_to(position: int) -> None:
+        nonlocal reached
+        for batch in reader.tail(reached, upto=position):
+            fold(projection, folded, [e for e in batch if projection.concerns(e.topic)])
+            reached = batch[-1].id
+            progress(reached, position)
+
+    fold_up_to(_live(conn, projection, schema).position)
     with conn.transaction():
         conn.execute(SNAPSHOT)
-        live = live_table(conn, projection, schema)
-        assert live is not None
-        folded: dict[UUID, Any] = {}
-        for batch in reader.tail(0, upto=live.position):
-            fold(projection, folded, [e for e in batch if projection.concerns(e.topic)])
-            progress(batch[-1].id, live.position)
+        live = _live(conn, projection, schema)
+        if live.position < reached:
+            raise VerifyError(f"{projection.name} was rolled back meanwhile: verify it again.")
+        fold_up_to(live.position)
         for stream_id, stored in TableOf(projection, schema, live.version).rows(conn):
             fresh = folded.pop(stream_id, None)
             if fresh != stored:
                 yield _difference(projection, stored, fresh)
         for fresh in folded.values():
             yield _difference(projection, None, fresh)
+
+
+def _live(conn: Connection[TupleRow], projection: Projection[Any], schema: str) -> LiveTable:
+    live = live_table(conn, projection, schema)
+    if live is None:
+        raise VerifyError(f"{projection.name} has no table yet: run `credit-es migrate`.")
+    return live
 
 
 def _difference(projection: Projection[Any], stored: Any, folded: Any) -> Difference:

@@ -88,13 +88,17 @@ def verify(name: NameOrAll = None, *, as_json: AsJson = False) -> None:
     settings = context.settings()
     from credit_es.store.log import Log  # noqa: PLC0415
     from credit_es.store.recorder import LogRecorder  # noqa: PLC0415
+    from projections.verify import VerifyError  # noqa: PLC0415
     from projections.verify import verify as differences_of  # noqa: PLC0415
 
     differences: list[Difference] = []
     with _database(settings) as database, database.connection() as conn, _bar() as progress:
         reader = Log(LogRecorder(database))
-        for projection in _named(name):
-            differences += differences_of(conn, reader, settings.schema, projection, progress)
+        try:
+            for projection in _named(name):
+                differences += differences_of(conn, reader, settings.schema, projection, progress)
+        except VerifyError as error:
+            raise CommandError(str(error)) from error
     if as_json:
         _json({"differences": differences})
     for difference in () if as_json else differences:

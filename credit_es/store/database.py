@@ -22,7 +22,9 @@ T = TypeVar("T")
 CONNECT_TIMEOUT_S: Final = 2
 RETRY_S: Final = 2.0
 """How long to look for a connection that works; with the two above a caller waits under 5 s."""
-SESSION: Final = "SET idle_in_transaction_session_timeout = '60s'; SET lock_timeout = '5s'"
+NEVER_IDLE: Final = "SET idle_in_transaction_session_timeout = '60s'"
+"""An idle transaction that has appended holds every tail of the log back."""
+SESSION: Final = NEVER_IDLE + "; SET lock_timeout = '5s'"
 NOT_MIGRATED: Final = (
     psycopg.errors.UndefinedTable,
     psycopg.errors.UndefinedFunction,

@@ -103,6 +103,8 @@ def test_a_projector_whose_connections_are_killed_leads_again(
 ) -> None:
     leader = start()
     until(lambda: leader.said("projector leads"))
+    happen(house.lending, 1)
+    until(lambda: caught_up(house))  # so both connections are there
     with other_backends_ended(house) as ended:
         assert ended >= 2
     happen(house.lending, 2)

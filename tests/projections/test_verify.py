@@ -1,5 +1,6 @@
 """Verification: the log folded again, and what of a table it does not give."""
 
+import time
 from decimal import Decimal
 
 import psycopg
@@ -76,3 +77,15 @@ def test_a_change_while_it_is_verified_is_no_difference(projected: House) -> Non
         found = list(verify(conn, projected.log, projected.schema, LOANS, meanwhile))
     assert happened
     assert found == []
+
+
+def test_a_fold_longer_than_an_idle_transaction_may_be_is_no_fault(house: House) -> None:
+    happen(house.lending, 2)
+    house.project()
+    with psycopg.connect(house.url, autocommit=True) as conn:
+        conn.execute("SET idle_in_transaction_session_timeout = '100ms'")
+
+        def dawdle(_reached: int, _position: int) -> None:
+            time.sleep(0.3)
+
+        assert list(verify(conn, house.log, house.schema, LOANS, dawdle)) == []
