@@ -120,7 +120,7 @@ def score_in_words(decision: Decision) -> str:
     card = decision.verdict.scorecard
     match card.basis:
         case Basis.THIN_FILE:
-            return f"The score is {card.score}: there is no loan to judge by yet."
+            return f"The score is {card.score}: there is no loan yet to judge by its components."
         case Basis.OVER_LIMIT:
             return (
                 f"The score is {card.score}: current loans of {card.current_amount} exceed the"

@@ -62,6 +62,8 @@ def _print(record: "DecisionRecord") -> None:
     loan = decision.loan_number if isinstance(decision, LoanApproved) else "none"
     seen_loans = ", ".join(f"{each.loan_number} v{each.version}" for each in seen.loans) or "none"
     table = Table(show_header=False)
+    table.add_column()
+    table.add_column(overflow="fold")
     for name, value in (
         ("customer", decision.customer_number),
         ("loan", loan),

@@ -54,9 +54,10 @@ def ingest_sample(settings: Settings) -> None:
     _request(_importing(settings), settings, customers, loans, check_only=False)
 
 
-def any_ingestion(settings: Settings) -> bool:
-    """Whether anything was ever ingested."""
-    return _importing(settings).ingestions.any()
+def is_new(settings: Settings) -> bool:
+    """Whether nothing was ever recorded or ingested: the samples are for such a start only."""
+    importing = _importing(settings)
+    return importing.log_is_empty() and not importing.ingestions.any()
 
 
 def _importing(settings: Settings) -> "Importing":

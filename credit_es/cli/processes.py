@@ -60,11 +60,11 @@ def database_url() -> None:
 
 
 def ingest_sample() -> None:
-    """Give the sample workbooks to the worker, unless anything was ever ingested."""
+    """Give the sample workbooks to the worker, unless anything was ever recorded."""
     settings = _begin("ingest-sample")
     from credit_es.cli import ingest  # noqa: PLC0415
 
-    if not ingest.any_ingestion(settings):
+    if ingest.is_new(settings):
         ingest.ingest_sample(settings)
         typer.echo("The sample workbooks of data/ are being ingested: see /ingestions.")
 

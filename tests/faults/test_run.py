@@ -1,5 +1,6 @@
 """``credit-es run`` as a person has it: a whole service, in a state folder of its own."""
 
+import json
 import os
 import re
 import shutil
@@ -242,3 +243,30 @@ def test_a_folder_closed_to_the_servers_account_is_told(service: Service) -> Non
     assert refused.returncode == 1
     assert f"{closed} is closed to the account" in refused.stderr
     assert closed.stat().st_mode & 0o777 == 0o700  # not ours to open
+
+
+def test_the_samples_are_for_a_first_start_only(service: Service) -> None:
+    service.start()
+    registered = {
+        "first_name": "Asha",
+        "last_name": "Rao",
+        "age": 34,
+        "monthly_income": 50000,
+        "phone_number": 9876543210,
+    }
+    asked = urllib.request.Request(
+        f"http://127.0.0.1:{service.port}/register",
+        json.dumps(registered).encode(),
+        {"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(asked, timeout=10) as answer:
+        assert answer.status == 201
+    assert service.signal(signal.SIGINT) == 0
+
+    service.environ["CREDIT_SAMPLE_DATA"] = "1"
+    service.start()
+    assert service.command("ingest-sample").returncode == 0
+    with urllib.request.urlopen(
+        f"http://127.0.0.1:{service.port}/ingestions", timeout=10
+    ) as answer:
+        assert json.load(answer)["ingestions"] == []
