@@ -67,7 +67,9 @@ def _phone_digits(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     if len(value) > _LONGEST_PHONE or not _PHONE.fullmatch(value):
-        raise PydanticCustomError("phone_number", "Input should be 7 to 15 digits")
+        raise PydanticCustomError(
+            "phone_number", "Input should be 7 to 15 digits, leading zeros not counted"
+        )
     return int(value)
 
 
@@ -264,13 +266,20 @@ def schemas(models: Iterable[type[BaseModel]]) -> dict[str, Any]:
     return components
 
 
+# pydantic names Python's classes here, and a caller knows only JSON.
+_FOR_PEOPLE: Final = {
+    "is_instance_of": ("number_type", "Input should be a JSON number"),
+    "model_type": ("object_type", "Input should be a JSON object"),
+}
+
+
 def _faults(error: ValidationError, location: Location) -> list[Fault]:
     return [
         Fault(
             location=location,
             pointer=_pointer(found["loc"]),
-            code=found["type"],
-            detail=found["msg"],
+            code=_FOR_PEOPLE.get(found["type"], (found["type"], ""))[0],
+            detail=_FOR_PEOPLE.get(found["type"], ("", found["msg"]))[1],
         )
         for found in error.errors(include_url=False, include_input=False, include_context=False)
     ]

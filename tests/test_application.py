@@ -443,7 +443,7 @@ def test_a_thin_file_over_its_limit_is_told_in_words(lending: Lending) -> None:
         ),
     ]
     assert score_in_words(declined.decision) == (
-        "The score is 50.00: there is no loan to judge by yet."
+        "The score is 50.00: there is no loan yet to judge by its components."
     )
     assert message(declined.decision) == (
         "The loan is declined: the approved limit does not cover it, and the installments would"
@@ -457,8 +457,8 @@ def test_a_corrected_rate_is_told_in_words(lending: Lending) -> None:
     assert in_words(outcome.decision) == [
         (
             Reason.RATE_CORRECTED,
-            "The score is 50.00: there is no loan to judge by yet. At such a score policy standard"
-            " lends at 12.00 % or more, and 8.00 % was asked for.",
+            "The score is 50.00: there is no loan yet to judge by its components. At such a score"
+            " policy standard lends at 12.00 % or more, and 8.00 % was asked for.",
         )
     ]
     assert message(outcome.decision) == (

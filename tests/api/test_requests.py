@@ -266,3 +266,11 @@ def test_every_fault_of_a_query_is_named_at_once(api: Api, path: str, pointers: 
     answered = api.get(path)
     assert answered.status_code == 422
     assert [fault["pointer"] for fault in answered.json["errors"]] == pointers
+
+
+def test_a_value_of_another_type_is_told_in_the_words_of_json(api: Api) -> None:
+    asked = {"customer_id": 1, "loan_amount": "200,000", "interest_rate": 8, "tenure": 12}
+    (fault,) = api.post("/check-eligibility", asked).json["errors"]
+    assert (fault["pointer"], fault["code"]) == ("/loan_amount", "number_type")
+    (fault,) = api.send("POST", "/register", b"[]", Content_Type="application/json").json["errors"]
+    assert (fault["pointer"], fault["code"]) == ("", "object_type")

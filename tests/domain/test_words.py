@@ -56,8 +56,8 @@ def test_a_corrected_rate_is_said_with_both_rates() -> None:
     assert in_words(decision) == [
         (
             Reason.RATE_CORRECTED,
-            "The score is 50.00: there is no loan to judge by yet. At such a score policy standard"
-            " lends at 12.00 % or more, and 8.00 % was asked for.",
+            "The score is 50.00: there is no loan yet to judge by its components. At such a score"
+            " policy standard lends at 12.00 % or more, and 8.00 % was asked for.",
         )
     ]
     assert message(decision) == (
