@@ -109,7 +109,10 @@ def parse(content: bytes, kind: WorkbookKind, out: IO[bytes]) -> None:
 
 
 def choose_sheet(book: CalamineWorkbook, kind: WorkbookKind) -> tuple[CalamineSheet, int, Match]:
-    """Give the sheet to read, the index of its heading row and its columns."""
+    """Give the sheet to read, the index of its heading row and its columns.
+
+    The one visible sheet that has the headings; of several none is taken, or rows would be lost.
+    """
     names = [
         sheet.name
         for sheet in book.sheets_metadata
@@ -120,11 +123,8 @@ def choose_sheet(book: CalamineWorkbook, kind: WorkbookKind) -> tuple[CalamineSh
     problem = ""
     fitting: list[tuple[str, int, Match]] = []
     for position, name in enumerate(names):
-        sheet = book.get_sheet_by_name(name)
-        head_index, headings = heading_row(sheet)
+        head_index, headings = heading_row(book.get_sheet_by_name(name))
         found = match(kind, headings)
-        if found.problem is None and position == 0:
-            return sheet, head_index, found
         if found.problem is None:
             fitting.append((name, head_index, found))
         elif position == 0:

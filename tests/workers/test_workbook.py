@@ -317,10 +317,10 @@ def test_a_row_of_errors_only_is_not_blank() -> None:
     assert (sheet.read, sheet.rejected, sheet.blank) == (1, 1, 0)
 
 
-def test_the_first_sheet_is_taken_though_another_has_the_headings_too() -> None:
+def test_rows_on_a_second_sheet_with_the_headings_are_not_lost_in_silence() -> None:
     other = [2, *CUSTOMER[1:]]
-    content = hostile.workbook([CUSTOMER_HEADINGS, CUSTOMER], [CUSTOMER_HEADINGS, other])
-    assert [customer.number for customer in read_customers(content).rows] == [1]
+    message = refusal(hostile.workbook([CUSTOMER_HEADINGS, CUSTOMER], [CUSTOMER_HEADINGS, other]))
+    assert "'Sheet', 'Sheet1'; keep one of them" in message
 
 
 def test_another_sheet_is_taken_where_only_it_has_the_headings() -> None:
