@@ -6,7 +6,7 @@ from decimal import Decimal
 from msgspec import Struct
 
 from credit_es.domain.events import LoanEvent, LoanImported
-from credit_es.domain.schedule import due_by
+from credit_es.domain.schedule import due_by, payments
 
 
 class Loan(Struct, frozen=True, kw_only=True):
@@ -48,7 +48,9 @@ def evolve(loan: Loan | None, event: LoanEvent) -> Loan:
 
 def repayments_left(loan: Loan) -> int:
     """Installments not paid yet; a workbook's total is taken at its word, never below zero."""
-    return max(loan.tenure_months - (loan.emis_on_time or 0), 0)
+    if loan.emis_on_time is None:
+        return payments(loan.amount, loan.annual_rate, loan.tenure_months)
+    return max(loan.tenure_months - loan.emis_on_time, 0)
 
 
 def is_current(loan: Loan, on: date) -> bool:

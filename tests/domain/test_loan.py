@@ -134,3 +134,14 @@ def test_a_month_later_is_the_same_day_or_the_month_s_last(
     day: str, months: int, later: str
 ) -> None:
     assert months_later(date.fromisoformat(day), months) == date.fromisoformat(later)
+
+
+@pytest.mark.parametrize(
+    ("amount", "rate", "tenure", "left"),
+    [("3.33", "0", 600, 333), ("10000", "12", 24, 24), ("0.01", "0", 1, 1), ("0.01", "0", 2, 1)],
+)
+def test_an_installment_of_nothing_counts_as_paid(
+    amount: str, rate: str, tenure: int, left: int
+) -> None:
+    loan = evolve(None, opened(amount=amount, rate=rate, tenure=tenure))
+    assert repayments_left(loan) == left
