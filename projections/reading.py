@@ -37,13 +37,17 @@ LOAN: Final = SQL(
     " CROSS JOIN LATERAL (" + TAIL + "k.stream_id AND e.version > coalesce(l.version, 0)) lt"
     " CROSS JOIN LATERAL (" + TAIL + "c.stream_id AND e.version > c.version) ct"
 )
-CUSTOMER_AND_LOANS: Final = SQL(
-    "SELECT {customer_columns}, ct.tail, {loan_columns}, lt.tail"
-    " FROM (SELECT %s::uuid AS stream_id, %s::bigint AS number) k"
+CUSTOMER: Final = (
+    "SELECT {customer_columns}, ct.tail FROM (SELECT %s::uuid AS stream_id) k"
     " LEFT JOIN {customers} c ON c.stream_id = k.stream_id"
-    " LEFT JOIN {loans} l ON l.customer_number = k.number"
     " CROSS JOIN LATERAL (" + TAIL + "k.stream_id AND e.version > coalesce(c.version, 0)) ct"
+)
+# Two kinds of rows, the customer's own once: joined, a long tail would come with every loan.
+CUSTOMER_AND_LOANS: Final = SQL(
+    "SELECT c.*, {no_loan} FROM (" + CUSTOMER + ") c"
+    " UNION ALL SELECT {no_customer}, {loan_columns}, lt.tail FROM {loans} l"
     " CROSS JOIN LATERAL (" + TAIL + "l.stream_id AND e.version > l.version) lt"
+    " WHERE l.customer_number = %s"
 )
 LOANS_BY_STREAM: Final = SQL(
     "SELECT k.number, {loan_columns}, lt.tail"
@@ -70,6 +74,7 @@ class ReadModel:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._loan = self._statement(LOAN)
+        self._customer = self._statement(SQL(CUSTOMER))
         self._customer_and_loans = self._statement(CUSTOMER_AND_LOANS)
         self._loans_by_stream = self._statement(LOANS_BY_STREAM)
         self._by_phone = self._statement(BY_PHONE)
@@ -86,9 +91,7 @@ class ReadModel:
         if loan is None:
             raise UnknownLoanError(loan_number)
         customer = _caught_up(CUSTOMERS, row[at:], loan.customer_number)
-        if customer is None:
-            customer, _ = self.customer(loan.customer_number)
-        return loan, customer
+        return loan, customer or self._customer_alone(loan.customer_number)
 
     def customer(self, customer_number: int) -> tuple[Customer, list[Loan]]:
         """A customer and all of their loans, by number; raises ``UnknownCustomerError``.
@@ -102,7 +105,8 @@ class ReadModel:
             ).fetchall()
         )
         at = len(CUSTOMERS.columns)
-        customer = _caught_up(CUSTOMERS, rows[0][:at], customer_number)
+        own = next(row for row in rows if row[at] is None)
+        customer = _caught_up(CUSTOMERS, own[:at], customer_number)
         if customer is None:
             raise UnknownCustomerError(customer_number)
         projected = (_caught_up(LOANS, row[at:], row[at]) for row in rows if row[at] is not None)
@@ -122,6 +126,17 @@ class ReadModel:
             return CustomerPage(customers=[CUSTOMERS.of(row) for row in rows], lag=behind)
 
         return self._database.run(read)
+
+    def _customer_alone(self, customer_number: int) -> Customer:
+        stream = customer_stream(customer_number)
+        row = self._database.run(
+            lambda conn: conn.execute(self._customer, (stream,), prepare=True).fetchone()
+        )
+        assert row is not None
+        customer: Customer | None = _caught_up(CUSTOMERS, row, customer_number)
+        if customer is None:
+            raise UnknownCustomerError(customer_number)
+        return customer
 
     def _late(self, numbers: Sequence[int]) -> Iterable[Loan]:
         if not numbers:
@@ -145,11 +160,18 @@ class ReadModel:
             customers=view_of(CUSTOMERS, schema),
             loan_columns=_columns(LOANS, "l"),
             customer_columns=_columns(CUSTOMERS, "c"),
+            no_loan=_nulls(LOANS),
+            no_customer=_nulls(CUSTOMERS),
         ).as_bytes(None)
 
 
 def _columns(projection: Projection[Any], alias: str) -> Composed:
     return SQL(", ").join(Identifier(alias, name) for name in projection.columns[1:])
+
+
+def _nulls(projection: Projection[Any]) -> Composed:
+    """In the place of a projection's columns and the tail behind them."""
+    return SQL(", ").join(SQL("NULL") for _ in projection.columns)
 
 
 def _caught_up(projection: Projection[Any], values: Sequence[Any], number: int) -> Any:

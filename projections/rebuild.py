@@ -46,6 +46,7 @@ SHOW: Final = SQL(
 FORGET: Final = SQL("DELETE FROM {schema}.read_tables WHERE projection = %s AND version = %s")
 SWAP_WAIT: Final = "SET LOCAL lock_timeout = '250ms'"
 SWAP_TRIES: Final = 40
+SWAP_PAUSE_S: Final = 0.25
 
 Progress = Callable[[int, int], None]
 """Called with the position reached and the position to reach."""
@@ -155,6 +156,8 @@ class Rebuilder:
             except psycopg.errors.LockNotAvailable:
                 if attempt == SWAP_TRIES:
                     raise
+                # Whoever waited behind us reads first, or our tries would add up to one long stop.
+                time.sleep(SWAP_PAUSE_S)
             else:
                 return
 

@@ -109,7 +109,9 @@ class OneCustomer:
                 basis=card.basis,
                 components=components(card),
                 current_loans=CurrentLoans(
-                    count=sum(is_current(loan, today) for loan in loans),
+                    count=sum(
+                        loan.opened_on <= today and is_current(loan, today) for loan in loans
+                    ),
                     amount=card.current_amount,
                     monthly_installments=card.current_installments,
                 ),

@@ -6,6 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from credit_es.domain.errors import UnknownCustomerError, UnknownLoanError
+from credit_es.store.mapper import customer_stream
 from projections import projector
 from projections.customers import CUSTOMERS
 from projections.loans import LOANS
@@ -144,3 +145,27 @@ def test_reads_go_on_when_the_connections_of_the_pool_were_killed(house: House) 
             " WHERE application_name = 'credit-es'"
         )
         assert read() == before
+
+
+def test_a_long_tail_of_a_customer_comes_once_and_not_with_every_loan(house: House) -> None:
+    number = house.lending.register(ASHA, BY).customer_number
+    for _ in range(30):
+        house.lending.apply_for_loan(asks(number, "1000.00"), BY)
+    house.project()
+    house.sql("UPDATE {s}.read_tables SET position = 0 WHERE projection = 'customers'")
+    house.sql("DELETE FROM {s}.customers_v1")
+    (tail,) = house.sql(
+        "SELECT sum(length(state)) FROM {s}.events WHERE stream_id = %s", customer_stream(number)
+    )[0]
+    with house.lending.database.connection() as conn:
+        rows = conn.execute(
+            house.reads._customer_and_loans, (customer_stream(number), number)
+        ).fetchall()
+    assert (
+        sum(len(state) for row in rows for cell in row if _is_tail(cell) for state in cell) == tail
+    )
+    assert_reads_are_right(house.reads, house.log)
+
+
+def _is_tail(cell: object) -> bool:
+    return isinstance(cell, list) and all(isinstance(state, bytes) for state in cell)
