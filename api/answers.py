@@ -15,8 +15,10 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from api.problems import Problem
+from credit_es.domain.cells import Finding
 from credit_es.domain.events import Basis, Counts, Reason, Workbook
 from credit_es.store.ingestions import Status
+from projections.status import Lag
 
 ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
 NUMBER: Final = {"type": "number", "multipleOf": 0.01}
@@ -141,18 +143,11 @@ class CustomerView(CustomerItem, frozen=True, kw_only=True):
     current_loans: CurrentLoans
 
 
-class Behind(Answer, frozen=True, kw_only=True):
-    """How far a list is behind the log."""
-
-    events: int
-    seconds: float
-
-
 class CustomerPage(Answer, frozen=True, kw_only=True):
     """Customers by number. The list may lag, and says by how much; ``next`` is null at its end."""
 
     customers: list[CustomerItem]
-    lag: Behind
+    lag: Lag
     next: str | None
 
 
@@ -270,21 +265,10 @@ class IngestionItem(Answer, frozen=True, kw_only=True):
     problem: str | UnsetType = UNSET
 
 
-class FindingView(Answer, frozen=True, kw_only=True):
-    """Something about one row that a person should know; ``row`` is the one Excel shows."""
-
-    workbook: Literal["customers", "loans"]
-    sheet: str
-    row: int
-    column: str | None
-    code: str
-    message: str
-
-
 class IngestionView(IngestionItem, frozen=True, kw_only=True):
     """An ingestion with a page of its findings; ``next`` is null at their end."""
 
-    findings: list[FindingView]
+    findings: list[Finding]
     next: str | None
 
 
@@ -314,7 +298,7 @@ class ProjectionState(Answer, frozen=True, kw_only=True):
     projection: str
     version: int
     position: int
-    lag: Behind
+    lag: Lag
     problem: str | None
 
 

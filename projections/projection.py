@@ -6,6 +6,7 @@ can fold what came after.
 """
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any, Final, Generic, Protocol, TypeVar, get_args
 from uuid import UUID
 
@@ -54,12 +55,12 @@ class Projection(Struct, Generic[Row], frozen=True, kw_only=True, dict=True):
     fold: Callable[[Row | None, Any], Row]
     indexes: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def topics(self) -> frozenset[str]:
         """The stored names of the events it folds."""
         return frozenset(topic(kind) for kind in get_args(self.events))
 
-    @property
+    @cached_property
     def columns(self) -> tuple[str, ...]:
         """The columns of its table, the stream first."""
         return ("stream_id", *self.row.__struct_fields__)  # type: ignore[attr-defined]

@@ -26,12 +26,13 @@ from credit_es.store.database import (
     Database,
     StoreUnavailableError,
     connection_info,
+    in_schema,
 )
 from credit_es.store.log import BATCH, Log
 from credit_es.store.migrations import refuse_pooler
 from credit_es.store.recorder import LogRecorder
 from projections.projection import PoisonError, Projection
-from projections.tables import PROJECTIONS, LiveTable, TableOf, in_schema, live_table
+from projections.tables import PROJECTIONS, LiveTable, TableOf, live_table
 
 log = structlog.get_logger()
 

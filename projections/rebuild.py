@@ -17,7 +17,7 @@ from psycopg import Connection
 from psycopg.rows import TupleRow
 from psycopg.sql import SQL
 
-from credit_es.store.database import NEVER_IDLE, Database, connection_info
+from credit_es.store.database import NEVER_IDLE, Database, connection_info, in_schema
 from credit_es.store.log import BATCH, Log
 from credit_es.store.migrations import refuse_pooler
 from credit_es.store.recorder import LogRecorder
@@ -28,7 +28,6 @@ from projections.tables import (
     PROJECTIONS,
     VERSIONS,
     TableOf,
-    in_schema,
     live_table,
     next_version,
 )

@@ -9,8 +9,9 @@ from psycopg import Connection
 from psycopg.rows import TupleRow
 from psycopg.sql import SQL
 
+from credit_es.store.database import in_schema
 from projections.projection import Projection
-from projections.tables import PROJECTIONS, in_schema, live_table
+from projections.tables import PROJECTIONS, live_table
 
 BEHIND: Final = SQL("SELECT count(*) FROM {schema}.events WHERE position > %s")
 OLDEST: Final = SQL(

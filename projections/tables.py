@@ -17,6 +17,7 @@ from psycopg import Connection
 from psycopg.rows import TupleRow
 from psycopg.sql import SQL, Composed, Identifier
 
+from credit_es.store.database import in_schema
 from projections.customers import CUSTOMERS
 from projections.loans import LOANS
 from projections.projection import Projection
@@ -171,8 +172,3 @@ def next_version(conn: Connection[TupleRow], projection: Projection[Any], schema
     assert row is not None
     version: int = row[0] + 1
     return version
-
-
-def in_schema(statement: SQL, schema: str) -> Composed:
-    """``statement`` with ``{schema}`` filled in."""
-    return statement.format(schema=Identifier(schema))

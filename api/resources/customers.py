@@ -8,7 +8,6 @@ from urllib.parse import urlencode
 import falcon
 
 from api.answers import (
-    Behind,
     Components,
     CurrentLoans,
     CustomerItem,
@@ -153,7 +152,7 @@ class Customers:
             resp,
             CustomerPage(
                 customers=[_item(customer) for customer in shown],
-                lag=Behind(events=page.lag.events, seconds=page.lag.seconds),
+                lag=page.lag,
                 next=f"/customers?{urlencode(following)}" if more else None,
             ),
         )

@@ -23,7 +23,6 @@ from api.requests import DecisionsQuery, path_number, valid
 from api.resources.customers import components
 from credit_es.audit import Audit, DecisionRecord, in_words
 from credit_es.domain.errors import UnknownDecisionError
-from credit_es.domain.events import LoanApproved
 
 
 class OneDecision:
@@ -94,7 +93,7 @@ def _view(record: DecisionRecord) -> DecisionView:
     return DecisionView(
         decision_id=record.decision_id,
         customer_id=decision.customer_number,
-        loan_id=decision.loan_number if isinstance(decision, LoanApproved) else None,
+        loan_id=decision.loan_number,
         approved=verdict.approved,
         decided_on=decision.occurred_on,
         recorded_at=record.recorded_at,

@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Final, Literal, Protocol
 
 import falcon
 
-from api.answers import Alive, Behind, ProjectionState, Ready, answer
+from api.answers import Alive, ProjectionState, Ready, answer
 from api.openapi import Method, Operation
 from api.problems import UnavailableError
 from credit_es.store.database import Database
@@ -96,6 +96,6 @@ def _state(state: ProjectionStatus) -> ProjectionState:
         projection=state.projection,
         version=state.version,
         position=state.position,
-        lag=Behind(events=state.lag.events, seconds=state.lag.seconds),
+        lag=state.lag,
         problem=state.problem,
     )

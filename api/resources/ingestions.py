@@ -12,7 +12,6 @@ from msgspec import UNSET
 
 from api.answers import (
     Accepted,
-    FindingView,
     IngestionItem,
     IngestionPage,
     IngestionView,
@@ -142,7 +141,7 @@ class OneIngestion:
             resp,
             IngestionView(
                 **_fields(one),
-                findings=[_finding(finding) for finding in shown],
+                findings=shown,
                 next=f"/ingestions/{ingestion_id}?{urlencode(following)}" if more else None,
             ),
         )
@@ -214,14 +213,3 @@ def _fields(one: QueuedIngestion) -> dict[str, Any]:
         "finished_at": one.finished_at,
         "problem": UNSET if one.problem is None else one.problem,
     }
-
-
-def _finding(finding: Finding) -> FindingView:
-    return FindingView(
-        workbook=finding.workbook,
-        sheet=finding.sheet,
-        row=finding.row,
-        column=finding.column,
-        code=finding.code,
-        message=finding.message,
-    )

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import date
 from http import HTTPStatus
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import falcon
 
@@ -23,7 +23,6 @@ from api.problems import NotThereError
 from api.requests import LoanRequest, LoansQuery, path_number, valid
 from credit_es import audit
 from credit_es.application import Lending
-from credit_es.domain.events import LoanApproved
 from credit_es.domain.loan import Loan, is_current, repayments_left
 from projections.reading import ReadModel
 
@@ -95,12 +94,12 @@ class CreateLoan:
         once = who.once(digest(given)) if who.key else None
         outcome = self._lending.apply_for_loan(asked.command(), who.by, once)
         decision = outcome.decision
-        approved = isinstance(decision, LoanApproved)
+        approved = decision.loan_number is not None
         resp.status = HTTPStatus.CREATED if approved else HTTPStatus.OK
         answer(
             resp,
             LoanDecided(
-                loan_id=decision.loan_number if isinstance(decision, LoanApproved) else None,
+                loan_id=decision.loan_number,
                 customer_id=decision.customer_number,
                 loan_approved=approved,
                 message=audit.message(decision),
@@ -132,7 +131,7 @@ class ViewLoan:
         answer(
             resp,
             LoanView(
-                loan_id=loan.number,
+                **_fields(loan, self._lending.today()),
                 customer=Borrower(
                     id=customer.number,
                     first_name=customer.first_name,
@@ -140,15 +139,6 @@ class ViewLoan:
                     phone_number=customer.phone_number,
                     age=customer.age,
                 ),
-                loan_amount=loan.amount,
-                interest_rate=loan.annual_rate,
-                monthly_installment=loan.installment,
-                tenure=loan.tenure_months,
-                repayments_left=repayments_left(loan),
-                status=_status(loan, self._lending.today()),
-                approved_on=loan.opened_on,
-                end_date=loan.ends_on,
-                source_loan_id=loan.source_loan_id,
             ),
         )
 
@@ -179,26 +169,24 @@ class ViewLoans:
             raise NotThereError("customer")
         _, loans = self._read_model.customer(number)
         today = self._lending.today()
-        items = [_item(loan, today) for loan in loans]
+        items = [LoanItem(**_fields(loan, today)) for loan in loans]
         answer(resp, [item for item in items if asked.status in {"all", item.status}])
 
     on_head = on_get
 
 
-def _status(loan: Loan, today: date) -> LoanStatus:
-    return "current" if is_current(loan, today) else "closed"
-
-
-def _item(loan: Loan, today: date) -> LoanItem:
-    return LoanItem(
-        loan_id=loan.number,
-        loan_amount=loan.amount,
-        interest_rate=loan.annual_rate,
-        monthly_installment=loan.installment,
-        tenure=loan.tenure_months,
-        repayments_left=repayments_left(loan),
-        status=_status(loan, today),
-        approved_on=loan.opened_on,
-        end_date=loan.ends_on,
-        source_loan_id=loan.source_loan_id,
-    )
+def _fields(loan: Loan, today: date) -> dict[str, Any]:
+    """What every view of a loan shows."""
+    status: LoanStatus = "current" if is_current(loan, today) else "closed"
+    return {
+        "loan_id": loan.number,
+        "loan_amount": loan.amount,
+        "interest_rate": loan.annual_rate,
+        "monthly_installment": loan.installment,
+        "tenure": loan.tenure_months,
+        "repayments_left": repayments_left(loan),
+        "status": status,
+        "approved_on": loan.opened_on,
+        "end_date": loan.ends_on,
+        "source_loan_id": loan.source_loan_id,
+    }

@@ -6,8 +6,10 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import setproctitle
 import structlog
+import typer
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from credit_es.home import running
@@ -47,6 +49,11 @@ def environment() -> dict[str, str]:
 def settings() -> Settings:
     """The settings of a command; raises ``SettingsError``."""
     return read_settings(environment())
+
+
+def print_json(document: object) -> None:
+    """One JSON document on stdout, for machines."""
+    typer.echo(msgspec.json.format(msgspec.json.encode(document)).decode())
 
 
 def entitle(name: str) -> None:

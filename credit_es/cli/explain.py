@@ -2,7 +2,6 @@
 
 from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 import typer
 
 from credit_es.cli import context
@@ -40,7 +39,7 @@ def explain(
     except DomainError as error:
         raise CommandError(f"Not found: {error}.", ExitCode.NOT_FOUND) from error
     if as_json:
-        typer.echo(msgspec.json.format(msgspec.json.encode(record)).decode())
+        context.print_json(record)
     else:
         _print(record)
 
@@ -50,7 +49,6 @@ def _print(record: "DecisionRecord") -> None:
     from rich.table import Table  # noqa: PLC0415
 
     from credit_es.audit import in_words, message, score_in_words  # noqa: PLC0415
-    from credit_es.domain.events import LoanApproved  # noqa: PLC0415
 
     decision, console = record.decision, Console(highlight=False, markup=False)
     asked, verdict, seen = decision.terms, decision.verdict, decision.seen
@@ -59,7 +57,7 @@ def _print(record: "DecisionRecord") -> None:
     console.print(score_in_words(decision))
     for reason, sentence in in_words(decision):
         console.print(f"{reason}: {sentence}")
-    loan = decision.loan_number if isinstance(decision, LoanApproved) else "none"
+    loan = decision.loan_number or "none"
     seen_loans = ", ".join(f"{each.loan_number} v{each.version}" for each in seen.loans) or "none"
     table = Table(show_header=False)
     table.add_column()

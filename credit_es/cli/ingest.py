@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 from uuid import UUID, uuid4
 
-import msgspec
 import typer
 from msgspec import structs
 
@@ -137,7 +136,7 @@ def _print_json(importing: "Importing", ended: "QueuedIngestion") -> None:
         "problem": ended.problem,
         "findings": findings,
     }
-    typer.echo(msgspec.json.format(msgspec.json.encode(document)).decode())
+    context.print_json(document)
 
 
 def _print(importing: "Importing", ended: "QueuedIngestion") -> None:

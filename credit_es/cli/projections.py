@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
-import msgspec
 import typer
 from msgspec import structs
 
@@ -34,7 +33,7 @@ def status(*, as_json: AsJson = False) -> None:
         stands = stand(conn, settings.schema)
         floor = lowest_floor(conn, settings.schema)
     if as_json:
-        _json({"projections": stands, "lowest_floor": floor})
+        context.print_json({"projections": stands, "lowest_floor": floor})
         return
     rows = [
         (
@@ -100,7 +99,7 @@ def verify(name: NameOrAll = None, *, as_json: AsJson = False) -> None:
         except VerifyError as error:
             raise CommandError(str(error)) from error
     if as_json:
-        _json({"differences": differences})
+        context.print_json({"differences": differences})
     for difference in () if as_json else differences:
         stored, folded = difference.stored, difference.folded
         typer.echo(
@@ -163,15 +162,11 @@ def _bar() -> Iterator[Callable[[int, int], None]]:
 
 def _say(rebuilt: "list[Rebuilt]", *, as_json: bool, word: str) -> None:
     if as_json:
-        _json({"rebuilt": [structs.asdict(each) for each in rebuilt]})
+        context.print_json({"rebuilt": [structs.asdict(each) for each in rebuilt]})
         return
     for each in rebuilt:
         rows = f"{each.rows} rows, built in {each.seconds:.1f} s, " if each.seconds else ""
         typer.echo(f"{each.projection} v{each.version} {word} {rows}position {each.position}")
-
-
-def _json(document: object) -> None:
-    typer.echo(msgspec.json.format(msgspec.json.encode(document)).decode())
 
 
 def _table(headings: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:

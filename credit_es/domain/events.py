@@ -179,6 +179,11 @@ class LoanDeclined(Fact, frozen=True, kw_only=True, tag="credit.LoanDeclined"):
     verdict: Verdict
     seen: Seen
 
+    @property
+    def loan_number(self) -> None:
+        """Of the loan a decision opened: here none."""
+        return None
+
 
 class LoanOpened(Fact, frozen=True, kw_only=True, tag="credit.LoanOpened"):
     """The first fact of a loan granted here, with everything the contract fixes."""

@@ -8,7 +8,6 @@ unreadable, a number out of range, more places than money has, an end before the
 is imported as said; what a person should know about it is a finding on the accepted row.
 """
 
-from calendar import monthrange
 from collections.abc import Mapping
 from datetime import date
 from decimal import ROUND_HALF_UP, Decimal
@@ -27,6 +26,7 @@ from credit_es.domain.cells import (
     number_of,
     short,
 )
+from credit_es.domain.schedule import months_later
 
 __all__ = [
     "Cell",
@@ -44,7 +44,6 @@ LONGEST_TENURE: Final = 1_200
 HIGHEST_RATE: Final = 10_000
 LOAN_ID_LENGTH: Final = 100
 
-_SHORTEST_MONTH: Final = 28
 _ZERO: Final = Decimal(0)
 _PHONE_MARKS: Final = str.maketrans("", "", "+-() \u00a0")
 _LONGEST_PHONE: Final = 18
@@ -251,9 +250,6 @@ def _months_between(start: date, end: date) -> int:
 
 def _months_after(start: date, months: int) -> date | None:
     """Give the same day some months on, or that month's last; None past the year 9999."""
-    year, month = divmod(start.year * 12 + start.month - 1 + months, 12)
-    if year > date.max.year:
+    if start.year * 12 + start.month - 1 + months > date.max.year * 12 + 11:
         return None
-    if start.day <= _SHORTEST_MONTH:
-        return date(year, month + 1, start.day)
-    return date(year, month + 1, min(start.day, monthrange(year, month + 1)[1]))
+    return months_later(start, months)

@@ -12,7 +12,6 @@ from msgspec import Struct
 
 from credit_es.domain.money import cents, to_cents
 
-NOTHING: Final = Decimal("0.00")
 BASIS_POINTS_A_YEAR: Final = 120_000
 """Denominator of a monthly rate whose numerator is the annual rate in hundredths of a per cent."""
 
@@ -52,9 +51,7 @@ def schedule(principal: Decimal, annual_rate: Decimal, tenure_months: int) -> It
     balance = principal
     for number in range(1, tenure_months + 1):
         interest = to_cents(Fraction(balance * annual_rate) / 1200)
-        part = (
-            balance if number == tenure_months else min(max(payment - interest, NOTHING), balance)
-        )
+        part = balance if number == tenure_months else min(payment - interest, balance)
         balance -= part
         yield Installment(number=number, principal=part, interest=interest, balance=balance)
 

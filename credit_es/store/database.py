@@ -59,6 +59,17 @@ def connection_info(url: str) -> str:
     return make_conninfo(url, **{k: v for k, v in ours.items() if k not in given})
 
 
+def is_pooled(conn: Connection[Any]) -> bool:
+    """Whether a pooler, which gives itself away, stands between us and the server."""
+    (server_pid,) = conn.execute("SELECT pg_backend_pid()", prepare=False).fetchone() or (0,)
+    return bool(server_pid != conn.info.backend_pid)
+
+
+def in_schema(statement: SQL, schema: str) -> bytes:
+    """``statement`` with ``{schema}`` filled in."""
+    return statement.format(schema=Identifier(schema)).as_bytes(None)
+
+
 def configure(*, prepared: bool | None) -> Callable[[Connection[Any]], None]:
     """What a new connection is told; ``prepared`` None lets a pooler be recognised.
 
@@ -67,8 +78,7 @@ def configure(*, prepared: bool | None) -> Callable[[Connection[Any]], None]:
 
     def after_connect(conn: Connection[Any]) -> None:
         conn.autocommit = True
-        (server_pid,) = conn.execute("SELECT pg_backend_pid()", prepare=False).fetchone() or (0,)
-        pooled = server_pid != conn.info.backend_pid
+        pooled = is_pooled(conn)
         if not (prepared if prepared is not None else not pooled):
             conn.prepare_threshold = None
         if not pooled:
@@ -100,8 +110,8 @@ class Database(PostgresDatastore):
         """Nothing to register: the log has no composite types."""
 
     def sql(self, statement: SQL) -> bytes:
-        """``statement`` with ``{schema}`` filled in, once, so that psycopg can cache it."""
-        return statement.format(schema=Identifier(self.schema)).as_bytes(None)
+        """``statement`` in this schema; kept by who runs it often, so that psycopg caches it."""
+        return in_schema(statement, self.schema)
 
     @contextmanager
     def connection(self) -> Iterator[Connection[TupleRow]]:

@@ -1,6 +1,5 @@
 """Log entries: a fact and how we came to know it, as JSON; the fact's tag is the stored topic."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Final, get_args
 from uuid import UUID, uuid5
@@ -97,8 +96,3 @@ class EntryMapper(Mapper[UUID]):
             stored_event.originator_version,
             DECODER.decode(stored_event.state),
         )
-
-
-def facts(states: Sequence[bytes]) -> list[Event]:
-    """The facts of stored states, in order."""
-    return [DECODER.decode(state).fact for state in states]

@@ -39,7 +39,7 @@ from credit_es.domain.events import (
     Verdict,
     Workbook,
 )
-from credit_es.store.mapper import TOPICS, EntryMapper, Recorded, facts, topic
+from credit_es.store.mapper import DECODER, TOPICS, EntryMapper, Recorded, topic
 
 FOLDER: Final = Path(__file__).parent
 STREAM: Final = UUID("b1946ac9-2492-5d23-8f1a-6e5c0c3a7d10")
@@ -239,11 +239,11 @@ def test_a_fact_that_nobody_knows_fails_loudly(fact: Event) -> None:
     with pytest.raises(msgspec.ValidationError, match="LoanForgotten"):
         MAPPER.to_domain_event(stored)
     with pytest.raises(msgspec.ValidationError, match="LoanForgotten"):
-        facts([state])
+        DECODER.decode(state)
 
 
 @by_topic
 def test_a_fact_that_lacks_a_field_fails_loudly(fact: Event) -> None:
     state = stored_entry(fact).state.replace(b'"occurred_on":', b'"occurred_at":')
     with pytest.raises(msgspec.ValidationError, match="occurred_on"):
-        facts([state])
+        DECODER.decode(state)

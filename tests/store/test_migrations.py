@@ -11,9 +11,14 @@ import pytest
 from psycopg import sql
 
 from credit_es.store import migrations
-from credit_es.store.migrations import MigrationError, migrate, pending
+from credit_es.store.migrations import MigrationError, lacking, migrate
 
 ALL = [path.name for path in sorted(migrations.FOLDER.glob("*.sql"))]
+
+
+def pending(database_url: str, schema: str) -> list[str]:
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        return lacking(conn, schema)
 
 
 @pytest.fixture

@@ -7,6 +7,8 @@ from typing import Final
 import psycopg
 from psycopg.sql import SQL, Identifier
 
+from credit_es.store.database import in_schema, is_pooled
+
 FOLDER: Final = Path(__file__).parent
 LOCK: Final = "SELECT pg_advisory_lock(hashtextextended('credit-es/migrate/' || %s, 0))"
 TABLE: Final = SQL(
@@ -24,18 +26,11 @@ class MigrationError(Exception):
 
 def refuse_pooler(conn: psycopg.Connection) -> None:
     """Raise ``MigrationError`` behind PgBouncer, where a session lock does not hold."""
-    (server_pid,) = conn.execute("SELECT pg_backend_pid()").fetchone() or (None,)
-    if server_pid != conn.info.backend_pid:
+    if is_pooled(conn):
         raise MigrationError(
             "This connection goes through a pooler, where session locks do not hold: "
             "set DATABASE_DIRECT_URL to the server itself."
         )
-
-
-def pending(conninfo: str, schema: str) -> list[str]:
-    """The migrations that ``schema`` still lacks, in order."""
-    with psycopg.connect(conninfo, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S) as conn:
-        return lacking(conn, schema)
 
 
 def lacking(conn: psycopg.Connection, schema: str) -> list[str]:
@@ -57,8 +52,8 @@ def migrate(conninfo: str, schema: str) -> list[str]:
         refuse_pooler(conn)
         conn.execute(LOCK, (schema,))
         conn.execute("SET client_min_messages = warning")
-        conn.execute(_in(schema, SQL("CREATE SCHEMA IF NOT EXISTS {schema}")))
-        conn.execute(_in(schema, TABLE))
+        conn.execute(in_schema(SQL("CREATE SCHEMA IF NOT EXISTS {schema}"), schema))
+        conn.execute(in_schema(TABLE, schema))
         applied = _applied(conn, schema)
         for path in sorted(FOLDER.glob("*.sql")):
             text = path.read_text("utf-8")
@@ -71,14 +66,10 @@ def migrate(conninfo: str, schema: str) -> list[str]:
             if path.name not in applied:
                 with conn.transaction():
                     conn.execute(text.replace("__S__", schema).encode())
-                    conn.execute(_in(schema, APPLY), (path.name, digest))
+                    conn.execute(in_schema(APPLY, schema), (path.name, digest))
                 done.append(path.name)
     return done
 
 
 def _applied(conn: psycopg.Connection, schema: str) -> dict[str, str]:
-    return {name: digest for name, digest in conn.execute(_in(schema, APPLIED)).fetchall()}
-
-
-def _in(schema: str, statement: SQL) -> bytes:
-    return statement.format(schema=Identifier(schema)).as_bytes(None)
+    return {name: digest for name, digest in conn.execute(in_schema(APPLIED, schema)).fetchall()}
