@@ -71,6 +71,7 @@ def test_what_runs_is_told_only_while_the_lock_is_held(home: Home) -> None:
     assert running(home.path, environ(home)) is None
 
 
+@pytest.mark.slow
 def test_only_one_holds_the_lock_and_one_that_ends_is_waited_for(home: Home) -> None:
     holds = (
         "import sys, time; from pathlib import Path; from credit_es.home import Home, hold;"

@@ -241,6 +241,7 @@ def test_a_poisoned_row_is_503_and_names_its_projection(api: Api, database_url: 
     assert int(answered.headers["Retry-After"]) >= 1
 
 
+@pytest.mark.slow
 def test_without_postgres_every_route_is_503_with_retry_after(redis_url: str) -> None:
     nowhere = "postgresql://credit@/postgres?host=%2Fnowhere"
     services = connect(settings_of(nowhere, "credit", redis_url), pool_size=1)

@@ -22,6 +22,9 @@ from credit_es.store.mapper import customer_stream, loan_stream
 from tests.api.client import PERSON, Answer, Server, environment_of, form, prepare, serving
 from tests.servers import RunningServer
 
+# Each starts a gunicorn of its own.
+pytestmark = pytest.mark.slow
+
 LOAN = {"interest_rate": 12, "tenure": 12}
 AMOUNTS = [*[400_000] * 6, *[1_000] * 6, *[900_000] * 4, *[250] * 4]
 

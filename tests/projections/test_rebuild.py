@@ -194,6 +194,7 @@ def test_only_one_rebuilder_works_at_a_time(house: House) -> None:
     assert order == ["first", "second"]
 
 
+@pytest.mark.slow
 def test_a_swap_gives_way_to_a_reader_that_takes_its_time(house: House) -> None:
     happen(house.lending, 1)
     house.project()
@@ -216,6 +217,7 @@ def test_a_swap_gives_way_to_a_reader_that_takes_its_time(house: House) -> None:
     assert live_now.version == 2
 
 
+@pytest.mark.slow
 def test_readers_and_writers_go_on_during_rebuilds_and_nothing_is_lost(house: House) -> None:
     numbers = happen(house.lending, 10)
     house.project()

@@ -243,6 +243,7 @@ def test_floors_hold_where_the_low_half_of_a_position_wraps(
     assert recorder.safe_position(0) == wrap + 4
 
 
+@pytest.mark.slow
 def test_nothing_is_missed_among_appends_copies_and_roll_backs_at_once(
     database_url: str, schema: str, reader: Reader
 ) -> None:

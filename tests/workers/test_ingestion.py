@@ -63,6 +63,7 @@ def test_a_job_that_is_done_is_not_done_again(house: House) -> None:
     assert house.facts() == facts
 
 
+@pytest.mark.slow
 def test_through_redis_a_started_worker_takes_it(house: House) -> None:
     with house.working():
         ingestion_id = house.request(*lender(2))
@@ -216,6 +217,7 @@ def test_a_hostile_workbook_fails_with_a_sentence_and_leaves_no_other_event(
     assert_failed(house, ended.problem, "customers")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["text", "far cell", "lying zip bomb"])
 def test_a_hostile_second_workbook_leaves_nothing_of_the_first(house: House, name: str) -> None:
     ended = house.ingest(hostile.customers(customer(1)), HOSTILE[name]())
@@ -255,6 +257,7 @@ def test_a_heading_that_cannot_be_printed_is_told_so_that_it_can_be_kept(house: 
 # Once more, twice at once, too often.
 
 
+@pytest.mark.slow
 def test_two_workers_at_one_job_end_as_one(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ingestions, "LEASE_S", -1.0)  # each takes it from the other at once
     other = House(house.settings)
