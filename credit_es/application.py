@@ -43,6 +43,7 @@ from credit_es.store.mapper import (
 )
 from credit_es.store.numbers import Numbers
 from credit_es.store.recorder import Beside
+from credit_es.store.snapshots import Aggregates
 
 CONTEND_S: Final = 10.0
 """How long a command that keeps losing races tries again."""
@@ -107,6 +108,8 @@ class Lending(Application[UUID]):
         self.reader = Log(self.recorder)
         self.database = self.reader.database
         self.numbers = Numbers(self.database, settings.first_number)
+        self.customers = Aggregates(self.database, Customer, customer.evolve, customer.DEFINITION)
+        self.loans = Aggregates(self.database, Loan, loan.evolve, loan.DEFINITION)
         self.keys = IdempotencyKeys(self.database)
         self._timezone = settings.timezone
 
@@ -152,17 +155,19 @@ class Lending(Application[UUID]):
         return self.command(decide, Outcome, by, once)
 
     def load(self, customer_number: int) -> tuple[Customer, list[Loan]]:
-        """A customer and all of their loans, from their streams; two round trips.
+        """A customer and all of their loans, from their streams; two round trips at most.
 
         Raises ``UnknownCustomerError``.
         """
-        who = fold_customer(self.reader.stream(customer_stream(customer_number)))
+        stream = customer_stream(customer_number)
+        who = self.customers.load([stream]).get(stream)
         if who is None:
             raise UnknownCustomerError(customer_number)
         if not who.loans:
             return who, []
-        streams = self.reader.streams([loan_stream(number) for number in who.loans])
-        return who, [fold_loan(streams[loan_stream(number)]) for number in who.loans]
+        streams = [loan_stream(number) for number in who.loans]
+        loans = self.loans.load(streams)
+        return who, [loans[stream] for stream in streams]
 
     def record(
         self, facts: Facts, by: By, *, kept: Kept | None = None, beside: Beside | None = None

@@ -2,13 +2,13 @@
 
 from typing import Final
 
-from credit_es.domain.customer import Customer, evolve
+from credit_es.domain.customer import DEFINITION, Customer, evolve
 from credit_es.domain.events import CustomerEvent
 from projections.projection import Projection
 
 CUSTOMERS: Final = Projection(
     name="customers",
-    definition=1,
+    definition=DEFINITION,
     row=Customer,
     events=CustomerEvent,
     fold=evolve,

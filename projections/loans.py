@@ -3,12 +3,12 @@
 from typing import Final
 
 from credit_es.domain.events import LoanEvent
-from credit_es.domain.loan import Loan, evolve
+from credit_es.domain.loan import DEFINITION, Loan, evolve
 from projections.projection import Projection
 
 LOANS: Final = Projection(
     name="loans",
-    definition=1,
+    definition=DEFINITION,
     row=Loan,
     events=LoanEvent,
     fold=evolve,

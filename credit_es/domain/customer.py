@@ -18,6 +18,10 @@ from credit_es.domain.events import (
 
 LIMIT_STEP: Final = 100_000
 
+DEFINITION: Final = 1
+"""Of ``Customer`` and ``evolve``: raise it when either changes, so that no state folded before, in
+a read table or a snapshot, is taken for one folded now."""
+
 
 class Customer(Struct, frozen=True, kw_only=True):
     """Who borrows; ``loans`` are the numbers of all loans, ``version`` the last fact's.

@@ -2,11 +2,15 @@
 
 from datetime import date
 from decimal import Decimal
+from typing import Final
 
 from msgspec import Struct
 
 from credit_es.domain.events import LoanEvent, LoanImported
 from credit_es.domain.schedule import due_by, payments
+
+DEFINITION: Final = 1
+"""Of ``Loan`` and ``evolve``: raise it when either changes, as for a customer."""
 
 
 class Loan(Struct, frozen=True, kw_only=True):
