@@ -13,7 +13,11 @@ from credit_es.store.database import in_schema
 from projections.projection import Projection
 from projections.tables import PROJECTIONS, live_table
 
-BEHIND: Final = SQL("SELECT count(*) FROM {schema}.events WHERE position > %s")
+COUNT_TO: Final = 10_000
+"""A table that far behind is behind, and whoever asks how far must not wait for a longer count."""
+BEHIND: Final = SQL(
+    "SELECT count(*) FROM (SELECT FROM {schema}.events WHERE position > %s LIMIT %s) e"
+)
 OLDEST: Final = SQL(
     "SELECT state FROM {schema}.events WHERE position > %s ORDER BY position LIMIT %s"
 )
@@ -21,12 +25,15 @@ LOOK_AT: Final = 100
 KEPT: Final = SQL(
     "SELECT array_agg(version ORDER BY version) FROM {schema}.read_tables WHERE projection = %s"
 )
+# A floor's key is the low half of a position: how far it lies below the head orders them.
 LOWEST_FLOOR: Final = SQL(
     "SELECT l.pid, extract(epoch FROM now() - a.xact_start)::float8, a.state"
     " FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
     " WHERE l.locktype = 'advisory' AND l.objsubid = 2"
+    " AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())"
     " AND l.classid = (SELECT q.tableoid FROM {schema}.log_position q)"
-    " ORDER BY a.xact_start LIMIT 1"
+    " ORDER BY (((SELECT q.last_value - CASE WHEN q.is_called THEN 0 ELSE 1 END"
+    " FROM {schema}.log_position q) - l.objid::bigint) & 4294967295)::bit(32)::int DESC LIMIT 1"
 )
 
 LED: Final = (
@@ -47,7 +54,10 @@ RECORDED_AT: Final = msgspec.json.Decoder(RecordedAt)
 
 
 class Lag(Struct, frozen=True, kw_only=True):
-    """How far a read table is behind the log; 0 seconds where it holds all of it."""
+    """How far a read table is behind the log, 10,000 events meaning so many or more.
+
+    0 seconds where it holds all of it.
+    """
 
     events: int
     seconds: float
@@ -75,7 +85,7 @@ class Floor(Struct, frozen=True, kw_only=True):
 
 def lag(conn: Connection[TupleRow], schema: str, position: int) -> Lag:
     """How far a table at ``position`` is behind."""
-    events, *_ = conn.execute(in_schema(BEHIND, schema), (position,)).fetchone() or (0,)
+    events, *_ = conn.execute(in_schema(BEHIND, schema), (position, COUNT_TO)).fetchone() or (0,)
     recorded_at = _oldest(conn, schema, position) if events else None
     age = (datetime.now(UTC) - recorded_at).total_seconds() if recorded_at else 0.0
     return Lag(events=events, seconds=round(max(age, 0.0), 3))

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from credit_es.domain.errors import UnknownCustomerError, UnknownLoanError
 from credit_es.store.mapper import customer_stream
-from projections import projector
+from projections import projector, status
 from projections.customers import CUSTOMERS
 from projections.loans import LOANS
 from projections.reading import CustomerPage
@@ -169,3 +169,12 @@ def test_a_long_tail_of_a_customer_comes_once_and_not_with_every_loan(house: Hou
 
 def _is_tail(cell: object) -> bool:
     return isinstance(cell, list) and all(isinstance(state, bytes) for state in cell)
+
+
+def test_the_lag_is_counted_up_to_a_limit_however_far_behind_a_table_is(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(status, "COUNT_TO", 4)
+    happen(house.lending)
+    assert status.lag(house.conn, house.schema, 0).events == 4
+    assert status.lag(house.conn, house.schema, house.log.head().last - 3).events == 3
