@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar, cast
 import psycopg
 from eventsourcing.persistence import IntegrityError, OperationalError
 from eventsourcing.postgres import ConnectionPool, PostgresDatastore
-from psycopg import Connection
+from psycopg import Connection, Cursor
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import TupleRow, tuple_row
 from psycopg.sql import SQL, Identifier
@@ -25,6 +25,9 @@ RETRY_S: Final = 2.0
 NEVER_IDLE: Final = "SET idle_in_transaction_session_timeout = '60s'"
 """An idle transaction that has appended holds every tail of the log back."""
 SESSION: Final = NEVER_IDLE + "; SET lock_timeout = '5s'"
+TRANSACTION: Final = (
+    "SET LOCAL idle_in_transaction_session_timeout = '60s'; SET LOCAL lock_timeout = '5s'"
+)
 NOT_MIGRATED: Final = (
     psycopg.errors.UndefinedTable,
     psycopg.errors.UndefinedFunction,
@@ -65,6 +68,14 @@ def is_pooled(conn: Connection[Any]) -> bool:
     return bool(server_pid != conn.info.backend_pid)
 
 
+@contextmanager
+def transaction(conn: Connection[TupleRow]) -> Iterator[Cursor[TupleRow]]:
+    """A transaction that neither idles nor waits for long, also where no SESSION may be set."""
+    with conn.transaction(), conn.cursor() as cursor:
+        cursor.execute(TRANSACTION, prepare=False)
+        yield cursor
+
+
 def in_schema(statement: SQL, schema: str) -> bytes:
     """``statement`` with ``{schema}`` filled in."""
     return statement.format(schema=Identifier(schema)).as_bytes(None)
@@ -73,7 +84,8 @@ def in_schema(statement: SQL, schema: str) -> bytes:
 def configure(*, prepared: bool | None) -> Callable[[Connection[Any]], None]:
     """What a new connection is told; ``prepared`` None lets a pooler be recognised.
 
-    Behind PgBouncer a prepared statement may be another client's, and a SET would leak to it.
+    Behind PgBouncer a prepared statement may be another client's, and a SET would leak to it: there
+    ``transaction`` and the append's own function set what SESSION would.
     """
 
     def after_connect(conn: Connection[Any]) -> None:

@@ -27,7 +27,7 @@ from psycopg import Connection, Cursor
 from psycopg.rows import TupleRow
 from psycopg.sql import SQL
 
-from credit_es.store.database import RETRY_S, ConnectionLostError, Database
+from credit_es.store.database import RETRY_S, ConnectionLostError, Database, transaction
 from credit_es.store.idempotency import APPEND_ONCE, Kept
 
 APPEND: Final = SQL("SELECT {schema}.append(%b::uuid[], %b::int8[], %b::text[], %b::bytea[])")
@@ -126,7 +126,7 @@ class LogRecorder(PostgresApplicationRecorder):
         if beside is None:
             row = conn.execute(statement, values, prepare=True).fetchone()
         else:
-            with conn.transaction(), conn.cursor() as cursor:
+            with transaction(conn) as cursor:
                 beside(cursor)
                 row = cursor.execute(statement, values).fetchone()
         assert row is not None

@@ -3,7 +3,9 @@
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from uuid import uuid4
 
+import psycopg
 import pytest
 from psycopg import Connection
 from psycopg.rows import TupleRow
@@ -15,6 +17,7 @@ from credit_es.store.database import (
     Database,
     StoreUnavailableError,
     connection_info,
+    transaction,
 )
 from credit_es.store.log import Log
 from credit_es.store.recorder import LogRecorder
@@ -148,3 +151,31 @@ def test_prepared_statements_are_used_unless_switched_off(
         assert found == (1 if prepares else 0,)
     finally:
         database.close()
+
+
+def test_an_open_transaction_is_bounded_even_where_its_session_is_not(
+    conn: Connection[TupleRow],
+) -> None:
+    def bounds() -> list[TupleRow]:
+        return conn.execute(
+            "SELECT setting FROM pg_settings"
+            " WHERE name IN ('lock_timeout', 'idle_in_transaction_session_timeout') ORDER BY name"
+        ).fetchall()
+
+    with transaction(conn):
+        assert bounds() == [("60000",), ("5000",)]
+    assert bounds() == [("0",), ("0",)]
+
+
+def test_an_append_waits_for_anothers_version_as_long_as_its_function_says(
+    database_url: str, conn: Connection[TupleRow], schema: str
+) -> None:
+    append = f"SELECT {schema}.append(ARRAY[%s], ARRAY[1], ARRAY['t'], ARRAY['x'::bytea])".encode()
+    stream = uuid4()
+    with psycopg.connect(database_url) as other:
+        other.execute(append, (stream,))
+        function = f"{schema}.append(uuid[], int8[], text[], bytea[])"
+        conn.execute(f"ALTER FUNCTION {function} SET lock_timeout = '50ms'".encode())
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            conn.execute(append, (stream,))
+    assert conn.execute("SHOW lock_timeout").fetchone() == ("0",)

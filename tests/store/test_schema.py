@@ -26,7 +26,8 @@ TRIGGERS = """
     ORDER BY tgname
 """
 FUNCTIONS = """
-    SELECT p.proname, l.lanname, p.prosrc FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
+    SELECT p.proname, l.lanname, p.prosrc, p.proconfig
+    FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
     WHERE p.pronamespace = (%(s)s)::regnamespace
 """
 KEYS = """
@@ -50,11 +51,15 @@ def broken_rules(conn: Connection[TupleRow], schema: str) -> list[str]:
         "no column of events has a default": not ask(COLUMNS_WITH_DEFAULTS),
         "one sequence, that caches nothing": ask(SEQUENCES) == [("log_position", 1, 1, False)],
         "both triggers fire always": ask(TRIGGERS) == triggers,
-        "no function in SQL": not [f for f, language, _ in functions if language == "sql"],
+        "no function in SQL": not [f for f, language, *_ in functions if language == "sql"],
         "only the numbering trigger takes a position": [
-            f for f, _, source in functions if "nextval" in source or "setval" in source
+            f for f, _, source, _ in functions if "nextval" in source or "setval" in source
         ]
         == ["events_number"],
+        "an append waits 5 s for another's lock": sorted(
+            f for f, *_, settings in functions if settings == ["lock_timeout=5s"]
+        )
+        == ["append", "append_once"],
         "streams and positions are unique": sorted(columns for (columns,) in ask(KEYS)) == keys,
     }
     return [rule for rule, holds in rules.items() if not holds]
@@ -87,6 +92,10 @@ def test_the_installed_schema_keeps_every_rule(conn: Connection[TupleRow], schem
             "CREATE FUNCTION {s}.skip() RETURNS void LANGUAGE plpgsql"
             " AS $$BEGIN PERFORM setval('{s}.log_position', 1); END$$",
             "only the numbering trigger takes a position",
+        ),
+        (
+            "ALTER FUNCTION {s}.append(uuid[], int8[], text[], bytea[]) RESET ALL",
+            "an append waits 5 s for another's lock",
         ),
         ("ALTER TABLE {s}.events DROP CONSTRAINT events_pkey", "streams and positions are unique"),
     ],
