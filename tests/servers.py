@@ -1,5 +1,7 @@
 """Real Postgres and Redis servers for the tests, each on a socket in a folder of its own."""
 
+import os
+import re
 import shutil
 import signal
 import subprocess
@@ -8,10 +10,28 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+from psycopg.conninfo import conninfo_to_dict
 
 from credit_es import embedded
 from credit_es.cli.supervisor import launch
-from credit_es.home import Home, home_of
+from credit_es.home import Home, home_of, own_folder
+
+PGBOUNCER: Final = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+POOLED: Final = """
+[databases]
+* = host={host} port={port} user={user}
+[pgbouncer]
+listen_addr =
+listen_port = 6432
+unix_socket_dir = {folder}
+auth_type = any
+pool_mode = transaction
+default_pool_size = 3
+{more}
+"""
 
 
 class RunningServer:
@@ -96,6 +116,35 @@ def running_redis() -> Iterator[RunningServer]:
     """A Redis that is gone afterwards."""
     with temporary_home() as home:
         yield from _running(embedded.valkey(home))
+
+
+@contextmanager
+def running_pgbouncer(postgres_url: str) -> Iterator[RunningServer]:
+    """A PgBouncer in transaction mode: three connections for all clients, nothing prepared."""
+    assert PGBOUNCER
+    told = subprocess.run([PGBOUNCER, "--version"], check=True, capture_output=True, text=True)
+    version = re.search(r"PgBouncer (\d+)[.](\d+)", told.stdout)
+    assert version
+    prepares = tuple(map(int, version.groups())) >= (1, 21)
+    to = {"port": 5432, **conninfo_to_dict(postgres_url)}
+    with temporary_home() as home:
+        folder = own_folder(home.path, owner=home.account)
+        settings = folder / "pgbouncer.ini"
+        more = "max_prepared_statements = 0" if prepares else ""
+        settings.write_text(POOLED.format(**to, folder=folder, more=more))
+        url = f"postgresql://credit@/postgres?host={quote(str(folder), safe='')}&port=6432"
+        server = embedded.Server(
+            name="pgbouncer",
+            argv=[PGBOUNCER, str(settings)],
+            url=url,
+            stop=signal.SIGQUIT,  # at once, in every release
+            log=folder / "pgbouncer.log",
+            account=home.account,
+            cwd=folder,
+            env={"PATH": os.defpath, "LC_ALL": "C"},
+            answers=lambda: embedded.postgres_problem(url) is None,
+        )
+        yield from _running(server)
 
 
 def _running(server: embedded.Server) -> Iterator[RunningServer]:
