@@ -10,7 +10,7 @@ JOBS ?= auto
 PYTHON ?= $(firstword $(foreach name,python3 python3.11 python3.12 python3.13 python3.14,$(shell \
 	$(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(name))))
 
-.PHONY: run test test-fast check format lock clean
+.PHONY: run test test-fast check format bench lock clean
 .DEFAULT_GOAL := run
 
 run: .venv/installed
@@ -31,7 +31,7 @@ check: .venv/installed
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/check-jsonschema --builtin-schema compose-spec docker-compose.yml
 	@$(MAKE) --no-print-directory lock LOCKS=.venv/locks
-	@for lock in requirements.lock requirements-prod.lock; do \
+	@for lock in $(LOCK_FILES); do \
 		diff -u $$lock .venv/locks/$$lock || { echo "$$lock is stale: run \`make lock\` and commit it."; exit 1; }; \
 	done; echo "locks are fresh"
 
@@ -39,20 +39,28 @@ format: .venv/installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Every figure of benchmarks/README.md, each against its peer; half an hour on a quiet machine.
+bench: .venv/bench
+	@for bench in benchmarks/bench_*.py; do \
+		$(BIN)/python -m benchmarks.$$(basename $$bench .py) || failed="$$failed $$bench"; \
+	done; [ -z "$$failed" ] || { echo "failed:$$failed"; exit 1; }
+
 # The locks are universal (every platform, every Python from 3.11 on) and name no index. What they
 # hold already is preferred, so a newer release on the index changes nothing: only pyproject.toml
-# does. To move to newer releases, delete both files first. uv itself stands in the lock, too, so
+# does. To move to newer releases, delete the files first. uv itself stands in the lock, too, so
 # that even the installer is checked against its hash.
 LOCKS := .
+LOCK_FILES := requirements.lock requirements-prod.lock requirements-bench.lock
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
-	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" pyproject.toml
+	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 lock: .venv/uv
 	@mkdir -p $(LOCKS)
-	@for lock in requirements.lock requirements-prod.lock; do \
+	@for lock in $(LOCK_FILES); do \
 		if [ "$(LOCKS)" != . ]; then rm -f $(LOCKS)/$$lock; [ ! -e $$lock ] || cp $$lock $(LOCKS)/; fi; \
 	done
-	@echo "uv==$(UV_VERSION)" | $(COMPILE) - --extra embedded --group dev -o $(LOCKS)/requirements.lock
-	@$(COMPILE) -c $(LOCKS)/requirements.lock -o $(LOCKS)/requirements-prod.lock
+	@echo "uv==$(UV_VERSION)" | $(COMPILE) pyproject.toml - --extra embedded --group dev -o $(LOCKS)/requirements.lock
+	@$(COMPILE) pyproject.toml -c $(LOCKS)/requirements.lock -o $(LOCKS)/requirements-prod.lock
+	@$(COMPILE) --group bench -c $(LOCKS)/requirements.lock -o $(LOCKS)/requirements-bench.lock
 
 clean:
 	rm -rf .venv
@@ -66,6 +74,12 @@ clean:
 		echo "uv could not install; pip goes on, more slowly ..."; \
 		$(BIN)/pip install --quiet --require-hashes -r requirements.lock; fi
 	@$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# What the benches' peers are made of; the next change of requirements.lock takes it out again.
+.venv/bench: .venv/installed requirements-bench.lock
+	@$(UV) pip install --quiet --require-hashes -r requirements-bench.lock \
+		|| $(BIN)/pip install --quiet --require-hashes -r requirements-bench.lock
 	@touch $@
 
 # What `make lock` needs when there is no lock yet.
