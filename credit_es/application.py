@@ -159,15 +159,15 @@ class Lending(Application[UUID]):
 
         Raises ``UnknownCustomerError``.
         """
-        stream = customer_stream(customer_number)
-        who = self.customers.load([stream]).get(stream)
+        (who,) = self.customers.load([customer_stream(customer_number)])
         if who is None:
             raise UnknownCustomerError(customer_number)
         if not who.loans:
             return who, []
-        streams = [loan_stream(number) for number in who.loans]
-        loans = self.loans.load(streams)
-        return who, [loans[stream] for stream in streams]
+        found = self.loans.load([loan_stream(number) for number in who.loans])
+        loans = [loan for loan in found if loan is not None]
+        assert len(loans) == len(who.loans)
+        return who, loans
 
     def record(
         self, facts: Facts, by: By, *, kept: Kept | None = None, beside: Beside | None = None

@@ -24,7 +24,11 @@ RETRY_S: Final = 2.0
 """How long to look for a connection that works; with the two above a caller waits under 5 s."""
 NEVER_IDLE: Final = "SET idle_in_transaction_session_timeout = '60s'"
 """An idle transaction that has appended holds every tail of the log back."""
-SESSION: Final = NEVER_IDLE + "; SET lock_timeout = '5s'"
+SESSION: Final = (
+    NEVER_IDLE + "; SET lock_timeout = '5s'; SET plan_cache_mode = 'force_generic_plan'"
+)
+"""Every statement of ours goes by a key, so its plan is the same for all values; left to itself,
+the server would plan those with an array anew each time, which costs more than running them."""
 TRANSACTION: Final = (
     "SET LOCAL idle_in_transaction_session_timeout = '60s'; SET LOCAL lock_timeout = '5s'"
 )

@@ -4,14 +4,14 @@ A snapshot is a state folded so far. It is disposable: one of another definition
 emptied table only costs time.
 """
 
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Generic, Protocol, TypeVar
 from uuid import UUID
 
 import msgspec
 from psycopg.sql import SQL
 
-from credit_es.domain.events import Event
 from credit_es.store.database import Database
 from credit_es.store.mapper import DECODER, ENCODER
 
@@ -19,12 +19,13 @@ EVERY: Final = 50
 """Events beyond its snapshot that make a stream worth a new one."""
 
 LOAD: Final = SQL(
-    "SELECT stream_id, true, version, state FROM {schema}.snapshots"
-    " WHERE stream_id = ANY(%(ids)b) AND definition = %(definition)b"
-    " UNION ALL SELECT i.id, false, e.version, e.state FROM unnest(%(ids)b::uuid[]) AS i (id)"
+    "SELECT i.n, true, s.version, s.state FROM unnest(%(ids)b::uuid[]) WITH ORDINALITY i (id, n)"
+    " JOIN {schema}.snapshots s ON s.stream_id = i.id AND s.definition = %(definition)b"
+    " UNION ALL SELECT i.n, false, e.version, e.state"
+    " FROM unnest(%(ids)b::uuid[]) WITH ORDINALITY i (id, n)"
     " LEFT JOIN {schema}.snapshots s ON s.stream_id = i.id AND s.definition = %(definition)b"
-    " CROSS JOIN LATERAL (SELECT version, state FROM {schema}.events"
-    " WHERE stream_id = i.id AND version > coalesce(s.version, 0)) e ORDER BY 1, 3"
+    " JOIN {schema}.events e ON e.stream_id = i.id AND e.version > coalesce(s.version, 0)"
+    " ORDER BY 1, 3"
 )
 SAVE: Final = SQL(
     "INSERT INTO {schema}.snapshots AS s (stream_id, definition, version, state)"
@@ -63,27 +64,27 @@ class Aggregates(Generic[State]):
         self._load = database.sql(LOAD)
         self._save = database.sql(SAVE)
 
-    def load(self, stream_ids: Iterable[UUID]) -> dict[UUID, State]:
-        """The states of these streams, in one round trip; one without an event is not among them.
+    def load(self, stream_ids: Sequence[UUID]) -> list[State | None]:
+        """The states of these streams, in one round trip; None where there is no event.
 
         A stream that has grown long since its snapshot gets a new one, in a second.
         """
-        values = {"ids": list(stream_ids), "definition": self._definition}
+        values = {"ids": stream_ids, "definition": self._definition}
         rows = self._database.run(
             lambda conn: conn.execute(self._load, values, prepare=True).fetchall()
         )
-        states: dict[UUID, State] = {}
-        grown: dict[UUID, int] = {}
-        for stream_id, is_snapshot, _, stored in rows:
-            if is_snapshot:
-                states[stream_id] = self._decoder.decode(stored)
-                continue
-            fact: Event = DECODER.decode(stored).fact
-            states[stream_id] = self._evolve(states.get(stream_id), fact)
-            grown[stream_id] = grown.get(stream_id, 0) + 1
-        for stream_id, events in grown.items():
-            if events >= EVERY:
-                self._keep(stream_id, states[stream_id])
+        states: list[State | None] = [None] * len(stream_ids)
+        grown = Counter(place for place, is_snapshot, _, _ in rows if not is_snapshot)
+        for place, is_snapshot, _, stored in rows:
+            states[place - 1] = (
+                self._decoder.decode(stored)
+                if is_snapshot
+                else self._evolve(states[place - 1], DECODER.decode(stored).fact)
+            )
+        for place, events in grown.items():
+            state = states[place - 1]
+            if events >= EVERY and state is not None:
+                self._keep(stream_ids[place - 1], state)
         return states
 
     def _keep(self, stream_id: UUID, state: State) -> None:

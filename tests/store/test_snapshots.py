@@ -74,7 +74,7 @@ def test_a_snapshot_of_another_definition_is_not_used_but_replaced(
     falsify(conn, schema, RENAMED)
     stream, raised = customer_stream(number), customer.DEFINITION + 1
     newer = Aggregates(lending.database, Customer, customer.evolve, raised)
-    assert newer.load([stream])[stream] == fold_customer(lending.reader.stream(stream))
+    assert newer.load([stream]) == [fold_customer(lending.reader.stream(stream))]
     assert kept(conn, schema) == [(EVERY + 2, raised)]
 
 
