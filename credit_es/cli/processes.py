@@ -1,5 +1,7 @@
 """The processes of the service, one command each; and what is done once, before them."""
 
+from typing import Annotated
+
 import typer
 
 from credit_es.cli import context
@@ -30,9 +32,18 @@ def worker() -> None:
     serve(settings)
 
 
-def migrate() -> None:
+def migrate(
+    *,
+    citus: Annotated[
+        bool, typer.Option("--citus", help="And distribute the schema, on a Citus coordinator.")
+    ] = False,
+) -> None:
     """Bring the database's schema, and its read tables, up to this release."""
-    apply_migrations(_begin("migrate"))
+    settings = _begin("migrate")
+    if citus:
+        _on_citus(settings)
+    else:
+        apply_migrations(settings)
 
 
 def apply_migrations(settings: Settings) -> None:
@@ -52,6 +63,20 @@ def apply_migrations(settings: Settings) -> None:
     except (migrations.MigrationError, psycopg.Error) as error:
         reason = " ".join(str(error).split())
         raise context.CommandError(f"The database cannot be migrated: {reason}") from error
+
+
+def _on_citus(settings: Settings) -> None:
+    import psycopg  # noqa: PLC0415
+
+    from credit_es.store.citus import distribute, require_citus  # noqa: PLC0415
+
+    url = settings.database_direct_url
+    try:
+        require_citus(url)
+        apply_migrations(settings)
+        distribute(url, settings.schema, lambda where, text: typer.echo(f"{where}: {text};"))
+    except psycopg.Error as error:
+        raise context.CommandError(f"Citus refused: {' '.join(str(error).split())}") from error
 
 
 def database_url() -> None:
