@@ -6,7 +6,7 @@ from difflib import unified_diff
 from typing import Final
 
 import msgspec
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from credit_es.domain import customer, loan
 from credit_es.domain.customer import Customer, RegisterCustomer, decide_registration
@@ -23,7 +23,12 @@ NEXT: Final = 10_000_001
 STANDARD: Final = load_policy("standard")
 LITERAL: Final = load_policy("literal")
 
-PROPERTY: Final = settings(deadline=None, derandomize=True, max_examples=100)
+PROPERTY: Final = settings(
+    deadline=None,
+    derandomize=True,
+    max_examples=100,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 """Of hypothesis tests: the same examples on every machine, however busy it is."""
 
 Fact = CustomerEvent | LoanEvent

@@ -80,7 +80,7 @@ def log_as(name: str) -> None:
     render: Processor = (
         structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
         if on_terminal
-        else structlog.processors.JSONRenderer()
+        else structlog.processors.JSONRenderer(_json)
     )
     explain: list[Processor] = (
         [] if on_terminal else [structlog.processors.ExceptionRenderer(traceback)]
@@ -95,6 +95,15 @@ def log_as(name: str) -> None:
             render,
         ],
         wrapper_class=structlog.make_filtering_bound_logger("info"),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr)
+        if on_terminal
+        else structlog.BytesLoggerFactory(file=sys.stderr.buffer),
         cache_logger_on_first_use=True,
     )
+
+
+def _json(event: EventDict, **_: object) -> bytes:
+    return _ENCODER.encode(event)
+
+
+_ENCODER: Final = msgspec.json.Encoder(enc_hook=repr)

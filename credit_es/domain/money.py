@@ -2,6 +2,7 @@
 
 from decimal import Decimal
 from fractions import Fraction
+from functools import lru_cache
 
 
 def cents(numerator: int, denominator: int) -> Decimal:
@@ -15,3 +16,9 @@ def cents(numerator: int, denominator: int) -> Decimal:
 def to_cents(value: Fraction | Decimal) -> Decimal:
     """Round an exact non-negative amount half up to two places."""
     return cents(*value.as_integer_ratio())
+
+
+@lru_cache(maxsize=1024)
+def fraction(figure: Decimal) -> Fraction:
+    """A figure of a policy, exactly. There are few, and every decision asks for all of them."""
+    return Fraction(figure)

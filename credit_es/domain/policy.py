@@ -9,7 +9,6 @@ import tomllib
 from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
-from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
 from typing import Final
@@ -20,6 +19,7 @@ from msgspec import Struct
 from credit_es.domain.customer import Customer
 from credit_es.domain.events import Reason, Terms, Verdict
 from credit_es.domain.loan import Loan
+from credit_es.domain.money import fraction
 from credit_es.domain.schedule import installment
 from credit_es.domain.score import ScoreRules, score
 
@@ -125,7 +125,7 @@ def judge(
     """
     scored = score(policy.score, customer, loans, today)
     card = scored.card
-    slab = next((s for s in policy.slabs if scored.exact > Fraction(s.above)), None)
+    slab = next((s for s in policy.slabs if scored.exact > fraction(s.above)), None)
     minimum_rate = slab.minimum_rate if slab else policy.declined_rate
     annual_rate = max(terms.annual_rate, minimum_rate).quantize(CENT)
     payment = installment(terms.amount, annual_rate, terms.tenure_months)

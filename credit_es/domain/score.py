@@ -14,7 +14,7 @@ from msgspec import Struct
 from credit_es.domain.customer import Customer
 from credit_es.domain.events import Basis, Scorecard
 from credit_es.domain.loan import Loan, installments_due, installments_on_time, is_current
-from credit_es.domain.money import to_cents
+from credit_es.domain.money import fraction, to_cents
 
 
 class ScoreRules(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -52,20 +52,18 @@ def score(rules: ScoreRules, customer: Customer, loans: Sequence[Loan], on: date
     owed = sum((loan.amount for loan in current), Decimal("0.00"))
     limit = customer.approved_limit
 
-    floor = Fraction(rules.on_time_floor)
-    share = Fraction(on_time, due) if due else Fraction(1)
-    paid_on_time = Fraction(rules.weight_paid_on_time) * _clamp((share - floor) / (1 - floor))
-    past_loans = Fraction(rules.weight_past_loans) * _clamp(Fraction(closed, rules.loans_for_full))
-    activity = Fraction(rules.weight_activity) * _clamp(
-        1 - Fraction(this_year, rules.loans_for_none)
-    )
-    free = _clamp(1 - Fraction(owed) / Fraction(limit)) if limit else Fraction(0)
-    volume = Fraction(rules.weight_volume) * free
+    floor, unit = rules.on_time_floor.as_integer_ratio()
+    above_floor, room = unit * on_time - floor * due, (unit - floor) * due
+    paid_on_time = _points(rules.weight_paid_on_time, above_floor, room, otherwise=1)
+    past_loans = _points(rules.weight_past_loans, closed, rules.loans_for_full)
+    spared = rules.loans_for_none - this_year
+    activity = _points(rules.weight_activity, spared, rules.loans_for_none)
+    volume = _points(rules.weight_volume, int(100 * (limit - owed)), int(100 * limit))
 
     if owed > limit:
         basis, exact = Basis.OVER_LIMIT, Fraction(0)
     elif not known:
-        basis, exact = Basis.THIN_FILE, Fraction(rules.thin_file)
+        basis, exact = Basis.THIN_FILE, fraction(rules.thin_file)
     else:
         basis, exact = Basis.COMPONENTS, paid_on_time + past_loans + activity + volume
     card = Scorecard(
@@ -85,5 +83,7 @@ def score(rules: ScoreRules, customer: Customer, loans: Sequence[Loan], on: date
     return Score(exact=exact, card=card)
 
 
-def _clamp(value: Fraction) -> Fraction:
-    return min(max(value, Fraction(0)), Fraction(1))
+def _points(weight: Decimal, part: int, whole: int, *, otherwise: int = 0) -> Fraction:
+    """The share of a weight, held between nothing and all; ``otherwise`` where the whole is 0."""
+    share = Fraction(min(max(part, 0), whole), whole) if whole else otherwise
+    return fraction(weight) * share

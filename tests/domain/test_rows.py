@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from credit_es.domain.cells import Cell, Finding, Unreadable
 from credit_es.domain.rows import CustomerRow, LoanRow, read_customer, read_loan
+from tests.scenario import PROPERTY
 
 AS_OF = date(2026, 11, 23)
 DIVISION_BY_ZERO = Unreadable("the error #DIV/0!")
@@ -453,6 +454,7 @@ cells = st.one_of(
 )
 
 
+@PROPERTY
 @given(st.fixed_dictionaries({}, optional={field: cells for field in LOAN}), st.dates())
 def test_any_cells_are_a_loan_or_at_least_one_fault(changed: dict[str, Cell], as_of: date) -> None:
     row, findings = loan_on(as_of, changed)
@@ -464,6 +466,7 @@ def test_any_cells_are_a_loan_or_at_least_one_fault(changed: dict[str, Cell], as
             assert money.as_tuple().exponent == -2
 
 
+@PROPERTY
 @given(st.fixed_dictionaries({}, optional={field: cells for field in CUSTOMER}))
 def test_any_cells_are_a_customer_or_at_least_one_fault(changed: dict[str, Cell]) -> None:
     row, findings = customer(**changed)
