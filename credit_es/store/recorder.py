@@ -27,7 +27,14 @@ from psycopg import Connection, Cursor
 from psycopg.rows import TupleRow
 from psycopg.sql import SQL
 
-from credit_es.store.database import RETRY_S, ConnectionLostError, Database, transaction
+from credit_es.store.database import (
+    RETRY_S,
+    BusyError,
+    ConnectionLostError,
+    Database,
+    StoreUnavailableError,
+    transaction,
+)
 from credit_es.store.idempotency import APPEND_ONCE, Kept
 
 APPEND: Final = SQL("SELECT {schema}.append(%b::uuid[], %b::int8[], %b::text[], %b::bytea[])")
@@ -88,24 +95,30 @@ class LogRecorder(PostgresApplicationRecorder):
 
         ``once`` keeps the request's answer in the same statement; ``beside`` does other work in the
         same transaction. Raises ``IntegrityError`` where a version is taken or the answer kept
-        already, ``StoreUnavailableError`` where there is no server. A commit whose answer was lost
+        already, ``StoreUnavailableError`` where there is no server, ``ConnectionLostError`` where
+        it went away and nobody can say whether it recorded them. A commit whose answer was lost
         is recognised by its own events.
         """
         give_up = time.monotonic() + RETRY_S
         lost = False
-        while True:
-            try:
-                with self.database.connection() as conn:
-                    return self._insert(conn, stored_events, once, beside)
-            except ConnectionLostError:
-                if time.monotonic() > give_up:
-                    raise
-                lost = True
-            except IntegrityError:
-                positions = self._own(stored_events) if lost and stored_events else None
-                if positions is None:
-                    raise
-                return positions
+        try:
+            while True:
+                try:
+                    with self.database.connection() as conn:
+                        return self._insert(conn, stored_events, once, beside)
+                except ConnectionLostError:
+                    if time.monotonic() > give_up:
+                        raise
+                    lost = True
+                except IntegrityError:
+                    positions = self._own(stored_events) if lost and stored_events else None
+                    if positions is None:
+                        raise
+                    return positions
+        except (StoreUnavailableError, BusyError) as error:
+            if lost:
+                raise ConnectionLostError(str(error)) from error
+            raise
 
     def _insert(
         self,
@@ -153,7 +166,7 @@ class LogRecorder(PostgresApplicationRecorder):
         limit: int | None = None,
     ) -> Sequence[StoredEvent]:
         """The events of one stream, by version."""
-        values = (originator_id, gt or 0, LAST if lte is None else lte, limit)
+        values = (originator_id, -1 if gt is None else gt, LAST if lte is None else lte, limit)
         rows = self.database.run(
             lambda conn: conn.execute(self._events[desc], values, prepare=True).fetchall()
         )

@@ -8,14 +8,15 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from eventsourcing.persistence import ApplicationRecorder, IntegrityError, StoredEvent
-from eventsourcing.tests.persistence import ApplicationRecorderTestCase
+from eventsourcing.persistence import IntegrityError, StoredEvent
 from psycopg import Connection, Cursor
 from psycopg.rows import TupleRow
 
-from credit_es.store.database import Database
+from credit_es.store.database import ConnectionLostError, Database, StoreUnavailableError
 from credit_es.store.idempotency import IdempotencyKeys, Kept, Once
+from credit_es.store.migrations import migrate
 from credit_es.store.recorder import Beside, LogRecorder
+from tests.servers import RunningServer
 from tests.store.given import stored
 
 A, B, C = uuid4(), uuid4(), uuid4()
@@ -25,14 +26,6 @@ ONCE = Once(actor="tester", path="/x", key="k", digest=hashlib.sha256(b"asked").
 def whole_log(recorder: LogRecorder) -> list[tuple[int, UUID | str, int, bytes]]:
     found = recorder.select_notifications(0, 10_000)
     return [(n.id, n.originator_id, n.originator_version, n.state) for n in found]
-
-
-def test_the_librarys_own_case_of_inserting_and_selecting_holds(recorder: LogRecorder) -> None:
-    class Case(ApplicationRecorderTestCase[ApplicationRecorder]):
-        def create_recorder(self) -> ApplicationRecorder:
-            return recorder
-
-    Case("test_insert_select").debug()
 
 
 def test_one_append_over_several_streams_takes_rising_positions(recorder: LogRecorder) -> None:
@@ -145,18 +138,60 @@ def test_a_commit_whose_answer_was_lost_is_not_doubled_and_no_conflict(
     ]
 
 
-def test_a_lost_commit_keeps_its_answer_and_its_work_beside(
-    lossy: Lossy, conn: Connection[TupleRow], schema: str
+@pytest.mark.parametrize("before_commit", [True, False])
+@pytest.mark.parametrize("with_answer", [True, False])
+@pytest.mark.parametrize("with_work", [True, False])
+def test_a_lost_commit_has_its_answer_and_its_work_beside_once(
+    lossy: Lossy,
+    conn: Connection[TupleRow],
+    schema: str,
+    *,
+    before_commit: bool,
+    with_answer: bool,
+    with_work: bool,
 ) -> None:
     conn.execute(f"CREATE TABLE {schema}.beside (n int UNIQUE)".encode())
+    lossy.before_commit = before_commit
 
     def beside(cursor: Cursor[TupleRow]) -> None:
         cursor.execute(f"INSERT INTO {schema}.beside VALUES (1)".encode())
 
     kept = Kept(request=ONCE, outcome=b"{}")
-    assert len(lossy.insert_events([stored(A)], once=kept, beside=beside)) == 1
-    assert IdempotencyKeys(lossy.database).outcome(ONCE) == b"{}"
-    assert conn.execute(f"SELECT count(*) FROM {schema}.beside".encode()).fetchone() == (1,)
+    (position,) = lossy.insert_events(
+        [stored(A)], once=kept if with_answer else None, beside=beside if with_work else None
+    )
+    assert lossy.losses == 0
+    assert whole_log(lossy) == [(position, A, 1, b"{}")]
+    assert IdempotencyKeys(lossy.database).outcome(ONCE) == (b"{}" if with_answer else None)
+    count = conn.execute(f"SELECT count(*) FROM {schema}.beside".encode()).fetchone()
+    assert count == (1 if with_work else 0,)
+
+
+@pytest.mark.slow
+def test_a_commit_that_nobody_can_be_asked_about_is_not_said_to_be_nothing(
+    private_postgres: RunningServer,
+) -> None:
+    migrate(private_postgres.url, "credit")
+    database = Database(private_postgres.url, schema="credit", pool_size=1)
+    never_connected = Database(private_postgres.url, schema="credit", pool_size=1)
+
+    class Dying(LogRecorder):
+        def _insert(self, conn: Connection[TupleRow], *what: Any) -> list[int]:
+            super()._insert(conn, *what)
+            private_postgres.stop("immediate")
+            return super()._insert(conn, *what)
+
+    try:
+        with pytest.raises(ConnectionLostError):
+            Dying(database).insert_events([stored(A)])
+        with pytest.raises(StoreUnavailableError) as nothing_recorded:
+            LogRecorder(never_connected).insert_events([stored(B)])
+        assert nothing_recorded.type is StoreUnavailableError
+        private_postgres.start()
+        assert [stream for _, stream, _, _ in whole_log(LogRecorder(database))] == [A]
+    finally:
+        database.close()
+        never_connected.close()
 
 
 def test_after_a_loss_another_ones_event_is_still_a_conflict(lossy: Lossy) -> None:
