@@ -1,15 +1,15 @@
 """Building a read table anew beside the one that serves, and swapping the view over to it.
 
-Readers and writers go on. The log up to its head is folded in memory and copied out, the keys are
-built, what came meanwhile is caught up, and one short transaction swaps the view. The old table
-stays for ``rollback``; a rebuild that is interrupted leaves it serving.
+Readers and writers go on. Shards fold the log up to its head and copy it out, the keys are built,
+what came meanwhile is caught up, and one short transaction swaps the view. The old table stays for
+``rollback``; a rebuild that is interrupted leaves it serving, and the next one cleans up.
 """
 
+import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
-from uuid import UUID
 
 import psycopg
 from msgspec import Struct
@@ -18,11 +18,12 @@ from psycopg.rows import TupleRow
 from psycopg.sql import SQL
 
 from credit_es.store.database import NEVER_IDLE, Database, connection_info, in_schema
-from credit_es.store.log import BATCH, Log
+from credit_es.store.log import Log
 from credit_es.store.migrations import refuse_pooler
 from credit_es.store.recorder import LogRecorder
-from projections.projection import Projection
-from projections.projector import apply, fold
+from projections.projection import PoisonError, Projection
+from projections.projector import apply
+from projections.shards import ShardError, build, shards_of
 from projections.tables import (
     ADD,
     PROJECTIONS,
@@ -43,9 +44,14 @@ SHOW: Final = SQL(
     "UPDATE {schema}.read_tables SET live = true WHERE projection = %s AND version = %s"
 )
 FORGET: Final = SQL("DELETE FROM {schema}.read_tables WHERE projection = %s AND version = %s")
+POSITION: Final = SQL("SELECT position FROM {schema}.events WHERE stream_id = %s AND version = %s")
 SWAP_WAIT: Final = "SET LOCAL lock_timeout = '250ms'"
 SWAP_TRIES: Final = 40
 SWAP_PAUSE_S: Final = 0.25
+CORES: Final = os.cpu_count() or 1
+SMALL: Final = 50_000
+"""Up to this position processes cost more than they gain."""
+CATCH_UPS: Final = 2
 
 Progress = Callable[[int, int], None]
 """Called with the position reached and the position to reach."""
@@ -68,40 +74,48 @@ class Rebuilt(Struct, frozen=True, kw_only=True):
 class Rebuilder:
     """Builds read tables of one schema, over a direct connection."""
 
-    def __init__(self, conn: Connection[TupleRow], reader: Log, schema: str) -> None:
+    def __init__(self, conn: Connection[TupleRow], reader: Log, *, url: str, schema: str) -> None:
         self._conn = conn
         self._reader = reader
+        self._url = url
         self._schema = schema
 
-    def prepare(self) -> list[str]:
+    def prepare(self, projections: Sequence[Projection[Any]] = PROJECTIONS) -> list[str]:
         """Give every projection that has no table for this code's definition one, filled."""
-        lacking = [p for p in PROJECTIONS if live_table(self._conn, p, self._schema) is None]
+        lacking = [p for p in projections if live_table(self._conn, p, self._schema) is None]
         for projection in lacking:
             self.rebuild(projection)
         return [projection.name for projection in lacking]
 
     def rebuild(
-        self, projection: Projection[Any], progress: Progress = lambda _reached, _head: None
+        self,
+        projection: Projection[Any],
+        progress: Progress = lambda _reached, _head: None,
+        *,
+        shards: int | None = None,
     ) -> Rebuilt:
-        """Build the next version from the log and let the view show it."""
+        """Build the next version from the log and let the view show it.
+
+        ``shards`` processes fold at once, by default one a core, and none for a small log. Raises
+        ``RebuildError`` at a fact that the fold cannot digest, with its position, and where a shard
+        was lost; the table that serves goes on serving then.
+        """
         started = time.monotonic()
         version = next_version(self._conn, projection, self._schema)
         table = TableOf(projection, self._schema, version)
         head = self._reader.recorder.safe_position(0)
+        count = shards or (CORES if head > SMALL else 1)
         table.create(self._conn)
-        rows: dict[UUID, Any] = {}
-        for batch in self._reader.tail(0, upto=head):
-            fold(projection, rows, [e for e in batch if projection.concerns(e.topic)])
-            progress(batch[-1].id, head)
-        table.fill(self._conn, rows)
-        table.build_keys(self._conn)
-        reached = head
-        for batch in self._reader.tail(head):
-            with self._conn.transaction():
-                reached = apply(self._conn, table, batch)
-            progress(reached, reached)
-            if len(batch) < BATCH:
-                break  # near enough: the projector goes on from here, and writers never end it
+        try:
+            rows = build(
+                shards_of(table, url=self._url, head=head, count=count),
+                lambda share: progress(int(head * share), head),
+                self._look,
+            )
+            table.build_keys(self._conn)
+            reached = self._catch_up(table, head, progress)
+        except PoisonError as error:
+            raise RebuildError(self._where(error)) from error
         values = (projection.name, projection.definition, version, reached, False)
         with self._conn.transaction():
             self._conn.execute(in_schema(ADD, self._schema), values)
@@ -112,7 +126,7 @@ class Rebuilder:
             projection=projection.name,
             version=version,
             position=reached,
-            rows=len(rows),
+            rows=rows,
             seconds=time.monotonic() - started,
         )
 
@@ -135,6 +149,29 @@ class Rebuilder:
         """Let a poisoned projection go on where it stopped; False where it is not poisoned."""
         values = (projection.name,)
         return self._conn.execute(in_schema(CLEAR_PROBLEM, self._schema), values).rowcount > 0
+
+    def _catch_up(self, table: TableOf, reached: int, progress: Progress) -> int:
+        """Fold what came meanwhile, and what came while that was folded; returns the position.
+
+        Then it is near enough: the projector goes on from here, and writers never end it.
+        """
+        for _ in range(CATCH_UPS):
+            head = self._reader.recorder.safe_position(0)
+            for batch in self._reader.tail(reached, upto=head):
+                with self._conn.transaction():
+                    reached = apply(self._conn, table, batch)
+                progress(reached, head)
+        return reached
+
+    def _look(self) -> None:
+        """Raise where the connection is gone, and with it the lock: another may build by now."""
+        self._conn.execute("SELECT")
+
+    def _where(self, poison: PoisonError) -> str:
+        values = (poison.stream_id, poison.version)
+        row = self._conn.execute(in_schema(POSITION, self._schema), values).fetchone()
+        assert row is not None
+        return f"position {row[0]}: {poison}. The table that serves goes on serving."
 
     def _versions(self, projection: Projection[Any]) -> list[tuple[int, int, bool]]:
         values = (projection.name, projection.definition)
@@ -172,14 +209,16 @@ class Rebuilder:
 
 @contextmanager
 def rebuilder(direct_url: str, schema: str) -> Iterator[Rebuilder]:
-    """A rebuilder that no other one works beside."""
+    """A rebuilder that no other one works beside; a fault of Postgres is a ``RebuildError``."""
     with psycopg.connect(connection_info(direct_url), autocommit=True) as conn:
         refuse_pooler(conn)
         conn.execute(LOCK, (schema,))
         conn.execute(NEVER_IDLE)
         database = Database(direct_url, schema=schema, pool_size=1)
         try:
-            yield Rebuilder(conn, Log(LogRecorder(database)), schema)
+            yield Rebuilder(conn, Log(LogRecorder(database)), url=direct_url, schema=schema)
+        except (psycopg.Error, ShardError) as error:
+            raise RebuildError(" ".join(str(error).split())) from error
         finally:
             database.close()
 

@@ -9,6 +9,7 @@ import types
 from collections.abc import Iterable, Mapping
 from datetime import date
 from decimal import Decimal
+from operator import attrgetter
 from typing import Any, Final, Union, get_args, get_origin, get_type_hints
 from uuid import UUID
 
@@ -63,9 +64,10 @@ class TableOf:
 
     def __init__(self, projection: Projection[Any], schema: str, version: int) -> None:
         self.projection = projection
-        self.schema = Identifier(schema)
-        self.plain_name = f"{projection.name}_v{version}"
-        self.name = Composed([self.schema, SQL("."), Identifier(self.plain_name)])
+        self.schema = schema
+        self.version = version
+        name = Identifier(f"{projection.name}_v{version}")
+        self.name = Composed([Identifier(schema), SQL("."), name])
         self.view = view_of(projection, schema)
         names = [Identifier(column) for column in projection.columns]
         self._columns = SQL(", ").join(names)
@@ -84,8 +86,8 @@ class TableOf:
     def create(self, conn: Connection[TupleRow]) -> None:
         """Make the table anew, without its keys; what an interrupted rebuild left goes."""
         columns = SQL(", ").join(
-            SQL("{} {}").format(Identifier(name), SQL(kind))
-            for name, kind in column_types(self.projection)
+            SQL("{} {} {}").format(Identifier(name), SQL(kind), SQL("" if null else "NOT NULL"))
+            for name, kind, null in column_types(self.projection)
         )
         conn.execute(SQL("DROP TABLE IF EXISTS {}").format(self.name))
         conn.execute(SQL("CREATE TABLE {} ({})").format(self.name, columns))
@@ -110,14 +112,18 @@ class TableOf:
     def upsert(self, conn: Connection[TupleRow], rows: Mapping[UUID, Any]) -> None:
         """Write rows over those of the same streams."""
         with conn.cursor() as cursor:
-            cursor.executemany(self._upsert, self._values(rows))
+            cursor.executemany(self._upsert, self._values(rows.items()))
 
-    def fill(self, conn: Connection[TupleRow], rows: Mapping[UUID, Any]) -> None:
-        """Copy rows into the table, where none of their streams are."""
-        statement = SQL("COPY {} ({}) FROM STDIN").format(self.name, self._columns)
+    def fill(self, conn: Connection[TupleRow], rows: Iterable[tuple[UUID, Any]]) -> int:
+        """Copy rows into the table, where none of their streams are; returns how many."""
+        statement = SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(self.name, self._columns)
+        count = 0
         with conn.cursor() as cursor, cursor.copy(statement) as copy:
+            copy.set_types([kind for _, kind, _ in column_types(self.projection)])
             for values in self._values(rows):
                 copy.write_row(values)
+                count += 1
+        return count
 
     def rows(self, conn: Connection[TupleRow]) -> Iterable[tuple[UUID, Any]]:
         """All rows, streamed; in a transaction only."""
@@ -132,11 +138,10 @@ class TableOf:
         conn.execute(SQL("DROP VIEW IF EXISTS {}").format(self.view))
         conn.execute(SQL("CREATE VIEW {} AS SELECT * FROM {}").format(self.view, self.name))
 
-    def _values(self, rows: Mapping[UUID, Any]) -> Iterable[list[Any]]:
-        fields = self.projection.columns[1:]
-        for stream_id, row in rows.items():
-            values = (getattr(row, field) for field in fields)
-            yield [stream_id, *(list(v) if isinstance(v, tuple) else v for v in values)]
+    def _values(self, rows: Iterable[tuple[UUID, Any]]) -> Iterable[list[Any]]:
+        fields = attrgetter(*self.projection.columns[1:])
+        for stream_id, row in rows:
+            yield [stream_id, *(list(v) if type(v) is tuple else v for v in fields(row))]
 
 
 def view_of(projection: Projection[Any], schema: str) -> Composed:
@@ -145,15 +150,15 @@ def view_of(projection: Projection[Any], schema: str) -> Composed:
     return Composed([Identifier(schema), SQL("."), name])
 
 
-def column_types(projection: Projection[Any]) -> list[tuple[str, str]]:
-    """Column names and SQL types, from the row's fields."""
+def column_types(projection: Projection[Any]) -> list[tuple[str, str, bool]]:
+    """Each column's name, SQL type and whether it may be null, from the row's fields."""
     hints = get_type_hints(projection.row)
-    columns = [("stream_id", "uuid NOT NULL")]
+    columns = [("stream_id", "uuid", False)]
     for name in projection.columns[1:]:
         hint = hints[name]
         optional = get_origin(hint) in {Union, types.UnionType}
         kind = next(a for a in get_args(hint) if a is not type(None)) if optional else hint
-        columns.append((name, TYPES[kind] + ("" if optional else " NOT NULL")))
+        columns.append((name, TYPES[kind], optional))
     return columns
 
 

@@ -51,7 +51,7 @@ def apply_migrations(settings: Settings) -> None:
     import psycopg  # noqa: PLC0415
 
     from credit_es.store import migrations  # noqa: PLC0415
-    from projections.rebuild import rebuilder  # noqa: PLC0415
+    from projections.rebuild import RebuildError, rebuilder  # noqa: PLC0415
 
     url, schema = settings.database_direct_url, settings.schema
     try:
@@ -60,7 +60,7 @@ def apply_migrations(settings: Settings) -> None:
         with rebuilder(url, schema) as tables:
             for name in tables.prepare():
                 typer.echo(f"built the read table {name}")
-    except (migrations.MigrationError, psycopg.Error) as error:
+    except (migrations.MigrationError, RebuildError, psycopg.Error) as error:
         reason = " ".join(str(error).split())
         raise context.CommandError(f"The database cannot be migrated: {reason}") from error
 

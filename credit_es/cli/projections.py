@@ -21,6 +21,11 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdou
 Name = Annotated[str, typer.Argument(help="customers or loans.")]
 NameOrAll = Annotated[str | None, typer.Argument(help="customers or loans; all by default.")]
 
+Shards = Annotated[
+    int | None,
+    typer.Option(min=1, max=256, help="Processes that fold at once; by default one a core."),
+]
+
 
 @app.command()
 def status(*, as_json: AsJson = False) -> None:
@@ -57,10 +62,10 @@ def status(*, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def rebuild(name: NameOrAll = None, *, as_json: AsJson = False) -> None:
+def rebuild(name: NameOrAll = None, *, shards: Shards = None, as_json: AsJson = False) -> None:
     """Build a read table anew from the log; readers and writers go on."""
     with _rebuilder() as builder, _bar() as progress:
-        rebuilt = [builder.rebuild(projection, progress) for projection in _named(name)]
+        rebuilt = [builder.rebuild(each, progress, shards=shards) for each in _named(name)]
     _say(rebuilt, as_json=as_json, word="holds")
 
 

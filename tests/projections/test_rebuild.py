@@ -8,9 +8,9 @@ import pytest
 from psycopg import Connection
 from psycopg.rows import TupleRow
 
+from credit_es.store.mapper import loan_stream
 from projections.customers import CUSTOMERS
 from projections.loans import LOANS
-from projections.projection import PoisonError
 from projections.rebuild import Rebuilder, RebuildError, named, rebuilder
 from projections.status import status
 from projections.tables import PROJECTIONS, TableOf, live_table
@@ -167,13 +167,20 @@ def test_an_interrupted_rebuild_leaves_a_table_serving_and_the_next_one_cleans_u
     assert sorted(f"loans_v{version}" for (version,) in recorded) == sorted(names)
 
 
-def test_a_rebuild_that_meets_poison_leaves_the_old_table_serving(house: House) -> None:
+@pytest.mark.parametrize("shards", [1, 2])
+def test_a_rebuild_that_meets_poison_says_where_and_leaves_the_old_table_serving(
+    house: House, shards: int
+) -> None:
     number, _ = happen(house.lending, 1)
     loan = house.reads.customer(number)[1][0].number
     house.project()
-    house.sql("UPDATE {s}.events SET state = 'bad' WHERE topic = 'credit.LoanOpened'")
-    with pytest.raises(PoisonError), house.rebuilder() as builder:
-        builder.rebuild(LOANS)
+    house.sql("UPDATE {s}.events SET state = 'bad' WHERE stream_id = %s", loan_stream(loan))
+    ((position,),) = house.sql(
+        "SELECT position FROM {s}.events WHERE stream_id = %s", loan_stream(loan)
+    )
+    told = f"^position {position}: loans cannot digest version 1 of stream {loan_stream(loan)}"
+    with pytest.raises(RebuildError, match=told), house.rebuilder() as builder:
+        builder.rebuild(LOANS, shards=shards)
     live(house, 1)
     assert house.reads.loan(loan)[0].number == loan  # the row holds what was folded before
 

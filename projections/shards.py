@@ -1,0 +1,183 @@
+"""Folding the log in shards, each a range of streams in a process of its own.
+
+A row is the fold of one stream, so a shard has the server sort its events by stream and holds one
+row at a time: memory is bounded by a handful of events here and by ``work_mem`` there, not by the
+log. Sorted is three times cheaper than through the key's index, whose every event is elsewhere on
+the disk.
+"""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from itertools import groupby, pairwise
+from multiprocessing.connection import Connection, wait
+from operator import itemgetter
+from typing import Any, Final
+from uuid import UUID
+
+import psycopg
+from msgspec import Struct
+from psycopg.sql import SQL
+
+from credit_es.store.database import connection_info, in_schema
+from credit_es.store.mapper import TOPICS
+from projections.projection import PoisonError, Projection
+from projections.tables import TableOf
+
+SORTED: Final = (
+    "SET enable_indexscan = off; SET enable_bitmapscan = off;"
+    " SET max_parallel_workers_per_gather = 0; SET work_mem = '64MB'"
+)
+EVENTS: Final = SQL(
+    "SELECT stream_id, version, state FROM {schema}.events"
+    " WHERE stream_id BETWEEN %s AND %s AND position <= %s AND topic <> ALL(%s)"
+    " ORDER BY stream_id, version"
+)
+CHUNK: Final = 1_000
+REPORT_EVERY: Final = 5_000
+STREAMS: Final = 2**128
+LOOK_EVERY_S: Final = 1.0
+SPAWN: Final = multiprocessing.get_context("spawn")
+
+Report = Callable[[float], None]
+"""Called now and then with the share that is folded, from 0 to 1."""
+
+
+class ShardError(Exception):
+    """A shard ended without finishing: the table is not complete, and must not serve."""
+
+
+class Shard(Struct, frozen=True, kw_only=True):
+    """Which streams to fold, up to which position of the log, into which table."""
+
+    url: str
+    schema: str
+    projection: Projection[Any]
+    version: int
+    head: int
+    first: UUID
+    last: UUID
+
+
+def shards_of(table: TableOf, *, url: str, head: int, count: int) -> list[Shard]:
+    """Divide the streams evenly, which their ids, being hashes, allow."""
+    edges = [STREAMS * number // count for number in range(count + 1)]
+    return [
+        Shard(
+            url=url,
+            schema=table.schema,
+            projection=table.projection,
+            version=table.version,
+            head=head,
+            first=UUID(int=low),
+            last=UUID(int=high - 1),
+        )
+        for low, high in pairwise(edges)
+    ]
+
+
+def build(shards: Sequence[Shard], report: Report, look: Callable[[], object]) -> int:
+    """Fold all shards into their empty table; returns the number of rows.
+
+    ``look`` is called every second, and ends the shards by raising. Raises ``PoisonError`` at an
+    event that the fold cannot digest, ``ShardError`` where a shard ended early.
+    """
+    if len(shards) == 1:
+        return fold_shard(shards[0], report)
+    processes: list[Any] = []
+    answers: list[Connection] = []
+    try:
+        for shard in shards:
+            answer, told = SPAWN.Pipe(duplex=False)
+            answers.append(answer)
+            processes.append(SPAWN.Process(target=_work, args=(told, shard), daemon=True))
+            processes[-1].start()
+            told.close()
+        return _listen(answers, report, look)
+    finally:
+        for process in processes:
+            process.kill()
+            process.join()
+
+
+def fold_shard(shard: Shard, report: Report) -> int:
+    """Fold the streams of one range and copy their rows out; returns how many."""
+    table = TableOf(shard.projection, shard.schema, shard.version)
+    others = sorted(TOPICS - shard.projection.topics)
+    info = connection_info(shard.url)
+    with (
+        psycopg.connect(info, autocommit=True) as reading,
+        psycopg.connect(info, autocommit=True) as writing,
+        reading.cursor(binary=True) as cursor,
+    ):
+        reading.execute(SORTED)
+        values = (shard.first, shard.last, shard.head, others)
+        # Closed whatever happens: an abandoned stream holds its connection's lock.
+        events: Any = cursor.stream(in_schema(EVENTS, shard.schema), values, size=CHUNK)
+        with closing(events):
+            return table.fill(writing, _rows(shard, events, report))
+
+
+def _rows(shard: Shard, events: Iterable[Any], report: Report) -> Iterator[tuple[UUID, Any]]:
+    first, streams = shard.first.int, shard.last.int - shard.first.int
+    advance = shard.projection.advance
+    folded = 0
+    for stream_id, stream in groupby(events, key=itemgetter(0)):
+        row = None
+        for _, version, state in stream:
+            row = advance(row, stream_id, version, state)
+            folded += 1
+        yield stream_id, row
+        if folded >= REPORT_EVERY:
+            report((stream_id.int - first) / streams)
+            folded = 0
+    report(1.0)
+
+
+def _work(answer: Connection, shard: Shard) -> None:
+    """What a shard's process does; it ends with the process that started it, however that ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends us
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def follow() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+    try:
+        rows = fold_shard(shard, lambda share: answer.send(("share", share)))
+    except PoisonError as error:
+        answer.send(("poison", (error.projection, error.stream_id, error.version)))
+    except psycopg.Error as error:
+        answer.send(("failed", str(error).strip()))
+    else:
+        answer.send(("rows", rows))
+
+
+def _listen(answers: Sequence[Connection], report: Report, look: Callable[[], object]) -> int:
+    """Hear each shard until it has said how many rows it wrote."""
+    shares = dict.fromkeys(answers, 0.0)
+    rows: dict[Connection, int] = {}
+    while len(rows) < len(answers):
+        for answer in wait([each for each in answers if each not in rows], LOOK_EVERY_S):
+            assert isinstance(answer, Connection)
+            try:
+                kind, value = answer.recv()
+            except EOFError:
+                raise ShardError("A shard of the rebuild was ended from outside.") from None
+            match kind:
+                case "poison":
+                    raise PoisonError(*value)
+                case "failed":
+                    raise ShardError(f"A shard of the rebuild failed: {value}")
+                case "share":
+                    shares[answer] = value
+                case _:
+                    rows[answer] = value
+        report(sum(shares.values()) / len(shares))
+        look()
+    return sum(rows.values())
