@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
+import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from credit_es import embedded
@@ -39,6 +40,7 @@ class RunningServer:
 
     def __init__(self, server: embedded.Server) -> None:
         self.url = server.url
+        self.home = server.log.parent
         self._server = server
         self._child: subprocess.Popen[bytes] | None = None
 
@@ -65,6 +67,32 @@ class RunningServer:
         """The server's process; of Postgres the postmaster."""
         assert self._child is not None
         return self._child.pid
+
+    def sql(self, *statements: str) -> None:
+        """Have a Postgres do something, each statement in autocommit."""
+        with psycopg.connect(self.url, autocommit=True) as conn:
+            for statement in statements:
+                conn.execute(statement.encode())
+
+    def back_up(self, data: Path) -> None:
+        """Make ``data`` the folder of a standby of this Postgres."""
+        server = self._server
+        own_folder(data, owner=server.account)
+        subprocess.run(
+            [
+                str(Path(server.argv[0]).with_name("pg_basebackup")),
+                f"--dbname={server.url}&application_name=standby",
+                f"--pgdata={data}",
+                "--checkpoint=fast",
+                "--write-recovery-conf",
+            ],
+            cwd=server.cwd,
+            env=server.env,
+            user=server.account.pw_uid if server.account else None,
+            group=server.account.pw_gid if server.account else None,
+            extra_groups=[] if server.account else None,
+            check=True,
+        )
 
     def stop(self, mode: str = "fast") -> None:
         """Stop it as pg_ctl would: ``smart`` waits for clients, ``fast`` does not."""
@@ -109,6 +137,21 @@ def running_postgres(*, durable: bool) -> Iterator[RunningServer]:
     """A Postgres that is gone afterwards."""
     with temporary_home() as home:
         yield from _running(embedded.postgres(home, durable=durable))
+
+
+@contextmanager
+def running_standby(primary: RunningServer) -> Iterator[RunningServer]:
+    """A standby named ``standby`` that follows ``primary``, gone afterwards."""
+    with temporary_home() as home:
+        (home.path / "software").symlink_to(primary.home / "software")
+        primary.back_up(home.path / "postgres")
+        yield from _running(embedded.postgres(home))
+
+
+def either(first: RunningServer, second: RunningServer) -> str:
+    """A URL that names both Postgres servers, in this order."""
+    hosts = (conninfo_to_dict(one.url)["host"] for one in (first, second))
+    return f"postgresql://credit@/postgres?host={quote(','.join(map(str, hosts)), safe='')}"
 
 
 @contextmanager

@@ -37,11 +37,14 @@ NOT_MIGRATED: Final = (
     psycopg.errors.UndefinedFunction,
     psycopg.errors.InvalidSchemaName,
 )
-OUTAGES: Final = (
-    psycopg.OperationalError,
-    psycopg.InterfaceError,
-    psycopg.errors.ReadOnlySqlTransaction,
-)
+OUTAGES: Final = (psycopg.OperationalError, psycopg.InterfaceError)
+# A server whose machine is gone says nothing, not even that: TCP must find it out within 5 s.
+WATCHFUL: Final[dict[str, str | int]] = {
+    "keepalives_idle": 2,
+    "keepalives_interval": 1,
+    "keepalives_count": 2,
+    "tcp_user_timeout": 4000,
+}
 
 
 class StoreUnavailableError(OperationalError):
@@ -57,12 +60,18 @@ class ConnectionLostError(StoreUnavailableError):
 
 
 def connection_info(url: str) -> str:
-    """``url`` with the connect timeout and name that it does not set itself."""
+    """``url`` with the time-outs and name that it does not set itself.
+
+    Of several hosts the one is meant that takes writes, unless ``target_session_attrs`` is given.
+    """
     given = conninfo_to_dict(url)
     ours: dict[str, str | int] = {
         "connect_timeout": CONNECT_TIMEOUT_S,
         "application_name": "credit-es",
+        **WATCHFUL,
     }
+    if "," in f"{given.get('host')}{given.get('hostaddr')}":
+        ours["target_session_attrs"] = "read-write"
     return make_conninfo(url, **{k: v for k, v in ours.items() if k not in given})
 
 
@@ -137,7 +146,11 @@ class Database(PostgresDatastore):
         try:
             with self.pool.connection() as pooled:
                 conn = pooled
-                yield cast("Connection[TupleRow]", pooled)
+                try:
+                    yield cast("Connection[TupleRow]", pooled)
+                except psycopg.errors.ReadOnlySqlTransaction:
+                    pooled.close()  # a standby: whoever comes next looks for the primary again
+                    raise
         except psycopg.IntegrityError as error:
             raise IntegrityError(str(error)) from error
         except psycopg.errors.LockNotAvailable as error:
@@ -145,6 +158,8 @@ class Database(PostgresDatastore):
         except NOT_MIGRATED as error:
             message = f"schema {self.schema} is not migrated: run `credit-es migrate`"
             raise StoreUnavailableError(message) from error
+        except psycopg.errors.ReadOnlySqlTransaction as error:
+            raise StoreUnavailableError(str(error)) from error
         except OUTAGES as error:
             if conn is not None and conn.closed:
                 raise ConnectionLostError(str(error)) from error

@@ -16,8 +16,11 @@ APPEND_ONCE: Final = SQL(
     "SELECT {schema}.append_once(%b, %b, %b, %b::bytea, %b::bytea,"
     " %b::uuid[], %b::int8[], %b::text[], %b::bytea[])"
 )
+# The message makes an answer that is found wait for the synchronous standbys, as its append did or
+# should have done (store/recorder.py).
 KEPT: Final = SQL(
-    "SELECT digest, outcome FROM {schema}.idempotency_keys"
+    "SELECT digest, outcome, pg_logical_emit_message(true, 'credit-es', '')"
+    " FROM {schema}.idempotency_keys"
     " WHERE actor = %s AND path = %s AND key = %s AND kept_at >= now() - interval '24 hours'"
 )
 EXPIRE: Final = SQL(

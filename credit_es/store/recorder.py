@@ -54,8 +54,11 @@ NOTIFICATIONS_OF: Final = SQL(
     " WHERE position > %s AND position <= %s AND topic = ANY(%s) ORDER BY position LIMIT %s"
 )
 HEAD: Final = SQL("SELECT max(position) FROM {schema}.events")
+# The message makes this statement's commit wait for the synchronous standbys, and so for all that
+# it saw: a commit whose own wait was cut off is seen at once, and a fail-over may still lose it.
 STORED: Final = SQL(
-    "SELECT e.position, e.state = k.state FROM unnest(%b::uuid[], %b::int8[], %b::bytea[])"
+    "SELECT e.position, e.state = k.state, pg_logical_emit_message(true, 'credit-es', '')"
+    " FROM unnest(%b::uuid[], %b::int8[], %b::bytea[])"
     " WITH ORDINALITY AS k (stream_id, version, state, n)"
     " LEFT JOIN {schema}.events e ON e.stream_id = k.stream_id AND e.version = k.version"
     " ORDER BY k.n"
@@ -154,7 +157,7 @@ class LogRecorder(PostgresApplicationRecorder):
         rows = self.database.run(
             lambda conn: conn.execute(self._stored, (ids, versions, states)).fetchall()
         )
-        return [position for position, _ in rows] if all(same for _, same in rows) else None
+        return [position for position, *_ in rows] if all(same for _, same, _ in rows) else None
 
     def select_events(
         self,

@@ -8,6 +8,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 from psycopg import Connection
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import TupleRow
 from psycopg.sql import SQL
 
@@ -21,6 +22,7 @@ from credit_es.store.database import (
 )
 from credit_es.store.log import Log
 from credit_es.store.recorder import LogRecorder
+from tests.store.given import stored
 
 PID = "SELECT pg_backend_pid()"
 
@@ -135,6 +137,33 @@ def test_what_a_url_says_reaches_the_server_and_wins_over_ours(
     try:
         with database.connection() as conn:
             assert conn.execute("SHOW statement_timeout").fetchone() == ("4321ms",)
+    finally:
+        database.close()
+
+
+def test_of_several_hosts_the_one_that_takes_writes_is_meant_unless_told_otherwise() -> None:
+    several = "postgresql:///credit?host=one,two"
+    assert "target_session_attrs=read-write" in connection_info(several)
+    assert "target_session_attrs=any" in connection_info(f"{several}&target_session_attrs=any")
+    assert "target_session_attrs" not in connection_info("postgresql://one/credit")
+
+
+def test_a_machine_that_is_gone_without_a_word_is_found_out_by_tcp() -> None:
+    info = conninfo_to_dict(connection_info("postgresql://one/credit?keepalives_idle=60"))
+    assert info["tcp_user_timeout"] == "4000"
+    assert info["keepalives_idle"] == "60"
+
+
+def test_a_connection_that_turns_out_to_be_a_standbys_is_given_up(
+    database_url: str, schema: str
+) -> None:
+    read_only = "options=-c%20default_transaction_read_only%3Don"
+    database = Database(f"{database_url}&{read_only}", schema=schema, pool_size=1)
+    try:
+        before = pid(database)
+        with pytest.raises(StoreUnavailableError, match="read-only"):
+            LogRecorder(database).insert_events([stored(uuid4())])
+        assert pid(database) != before
     finally:
         database.close()
 

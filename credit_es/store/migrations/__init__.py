@@ -7,7 +7,7 @@ from typing import Final
 import psycopg
 from psycopg.sql import SQL, Identifier
 
-from credit_es.store.database import in_schema, is_pooled
+from credit_es.store.database import connection_info, in_schema, is_pooled
 
 FOLDER: Final = Path(__file__).parent
 LOCK: Final = "SELECT pg_advisory_lock(hashtextextended('credit-es/migrate/' || %s, 0))"
@@ -48,7 +48,8 @@ def migrate(conninfo: str, schema: str) -> list[str]:
     edited after it had been applied, ``psycopg.Error`` where the server refuses.
     """
     done: list[str] = []
-    with psycopg.connect(conninfo, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S) as conn:
+    info = connection_info(conninfo)
+    with psycopg.connect(info, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S) as conn:
         refuse_pooler(conn)
         conn.execute(LOCK, (schema,))
         conn.execute("SET client_min_messages = warning")
