@@ -7,9 +7,10 @@ must wait, the other misses an event: it is the control.
 import secrets
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from random import Random
 from uuid import UUID, uuid4
 
@@ -22,6 +23,7 @@ from credit_es.store.database import Database
 from credit_es.store.log import Head, Log
 from credit_es.store.migrations import migrate
 from credit_es.store.recorder import LogRecorder
+from tests.servers import RunningServer
 from tests.store.given import stored
 
 
@@ -76,9 +78,8 @@ class Reader:
 
 @pytest.fixture
 def writer(database_url: str, schema: str) -> Iterator[Writer]:
-    with psycopg.connect(database_url) as conn:
+    with closing(psycopg.connect(database_url)) as conn:
         yield Writer(conn, schema)
-        conn.rollback()
 
 
 @pytest.fixture
@@ -243,36 +244,169 @@ def test_floors_hold_where_the_low_half_of_a_position_wraps(
     assert recorder.safe_position(0) == wrap + 4
 
 
-@pytest.mark.slow
-def test_nothing_is_missed_among_appends_copies_and_roll_backs_at_once(
-    database_url: str, schema: str, reader: Reader
+@pytest.mark.parametrize("how", [Writer.append, Writer.copy])
+def test_a_backend_ended_mid_way_lets_the_tail_go_on_over_its_gap(
+    recorder: LogRecorder,
+    writer: Writer,
+    reader: Reader,
+    conn: Connection[TupleRow],
+    how: Callable[..., None],
 ) -> None:
-    until = time.monotonic() + 1.2
-    committed: set[UUID] = set()
-    lock = threading.Lock()
+    late = uuid4()
+    how(writer, uuid4(), uuid4())
+    recorder.insert_events([stored(late)])
+    assert reader.go_on().read == []
+    end(conn, writer.conn.info.backend_pid)
+    assert reader.go_on().read == [late]
 
-    def write(seed: int) -> None:
+
+def test_a_copy_holds_the_tail_while_its_rows_still_come(
+    recorder: LogRecorder, writer: Writer, reader: Reader, conn: Connection[TupleRow]
+) -> None:
+    slow, late = uuid4(), uuid4()
+    statement = f"COPY {writer.schema}.events (stream_id, version, topic, state) FROM STDIN"
+    with writer.conn.cursor() as cursor:
+        with cursor.copy(statement.encode()) as copy:
+            await_floor(conn, writer.conn.info.backend_pid)
+            recorder.insert_events([stored(late)])
+            assert reader.go_on().read == []
+            copy.write_row((slow, 1, "t", b""))
+        assert reader.go_on().read == []  # all rows are there, and it is not committed
+    writer.conn.commit()
+    assert reader.go_on().read == [late, slow]
+
+
+def test_a_reader_within_one_snapshot_would_miss_what_the_floors_let_it_read(
+    database_url: str, recorder: LogRecorder, writer: Writer, reader: Reader
+) -> None:
+    """Why the reader is in autocommit: head and floors are of now, rows of the snapshot."""
+    slow = uuid4()
+    writer.append(slow)
+    with psycopg.connect(database_url) as conn:
+        conn.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        wrong = Writer(conn, writer.schema)
+        wrong.do("SELECT 1")
+        writer.conn.commit()
+        assert wrong.do("SELECT {s}.safe_position(0)") == [(1,)]
+        assert wrong.do("SELECT stream_id FROM {s}.events WHERE position <= 1") == []
+    assert reader.go_on().read == [slow]
+
+
+def test_a_reader_whose_connection_is_ended_between_batches_reads_on(
+    recorder: LogRecorder, log: Log, conn: Connection[TupleRow]
+) -> None:
+    positions = [recorder.insert_events([stored(uuid4())])[0] for _ in range(5)]
+    read = []
+    for batch in log.tail(0, limit=2):
+        read += [event.id for event in batch]
+        with log.database.connection() as pooled:
+            pid = pooled.info.backend_pid
+        end(conn, pid)
+    assert read == positions
+
+
+@pytest.mark.slow
+@pytest.mark.fault
+def test_a_reader_goes_on_at_its_place_when_the_server_was_killed_under_a_writer(
+    private_postgres: RunningServer,
+) -> None:
+    migrate(private_postgres.url, "credit")
+    database = Database(private_postgres.url, schema="credit")
+    recorder = LogRecorder(database)
+    reader = Reader(Log(recorder))
+    early, never, late, later = (uuid4() for _ in range(4))
+    try:
+        recorder.insert_events([stored(early)])
+        with closing(psycopg.connect(private_postgres.url)) as conn:
+            Writer(conn, "credit").append(never)
+            recorder.insert_events([stored(late)])
+            assert reader.go_on().read == [early]
+            private_postgres.kill()
+            private_postgres.start()
+        assert reader.go_on().read == [early, late]
+        recorder.insert_events([stored(later)])
+        assert reader.go_on().read == [early, late, later]
+    finally:
+        database.close()
+
+
+def end(conn: Connection[TupleRow], pid: int) -> None:
+    """End a backend, and wait until it is gone, and its floor with it."""
+    conn.execute("SELECT pg_terminate_backend(%s, 10000)", (pid,))
+
+
+def await_floor(conn: Connection[TupleRow], pid: int) -> None:
+    """Wait until a backend that was told to copy has begun."""
+    locks = "SELECT FROM pg_locks WHERE locktype = 'advisory' AND pid = %s"
+    deadline = time.monotonic() + 10
+    while not conn.execute(locks.encode(), (pid,)).rowcount:
+        assert time.monotonic() < deadline
+
+
+ENDINGS = {"commit": 70, "roll back": 15, "savepoint": 10, "killed": 5}
+
+
+class Crowd:
+    """Writers of every kind at once; remembers what was committed."""
+
+    def __init__(self, url: str, schema: str, *, seconds: float) -> None:
+        self._url = url
+        self._schema = schema
+        self._until = time.monotonic() + seconds
+        self._lock = threading.Lock()
+        self.committed: set[UUID] = set()
+        self.ends: Counter[str] = Counter()
+
+    def write(self, seed: int) -> None:
+        """Append until time is up; the first transaction ends in the way of its number."""
         random = Random(seed)
-        with psycopg.connect(database_url) as conn:
-            writer = Writer(conn, schema)
-            while time.monotonic() < until:
-                streams = [uuid4() for _ in range(random.randint(1, 4))]
-                random.choice([writer.append, writer.copy])(*streams)
-                time.sleep(random.choice([0, 0, 0.001, 0.02]))
-                if random.random() < 0.2:
-                    conn.rollback()
-                else:
-                    conn.commit()
-                    with lock:
-                        committed.update(streams)
+        ending: str | None = list(ENDINGS)[seed]
+        while time.monotonic() < self._until:
+            with psycopg.connect(self._url) as conn, suppress(psycopg.OperationalError):
+                while time.monotonic() < self._until:
+                    first, ending = ending, None
+                    self._transaction(random, Writer(conn, self._schema), first)
 
-    with ThreadPoolExecutor(4) as pool:
-        writing = [pool.submit(write, seed) for seed in range(4)]
+    def _transaction(self, random: Random, writer: Writer, ending: str | None) -> None:
+        kept = [uuid4() for _ in range(random.randint(1, 4))]
+        random.choice([writer.append, writer.copy])(*kept)
+        ending = ending or random.choices(list(ENDINGS), list(ENDINGS.values()))[0]
+        if ending == "savepoint":
+            writer.do("SAVEPOINT here")
+            writer.append(uuid4())
+            writer.do("ROLLBACK TO here")
+        time.sleep(random.choice([0, 0, 0.001, 0.02]))
+        with self._lock:
+            self.ends[ending] += 1
+        if ending == "killed":
+            writer.do("SELECT pg_terminate_backend(pg_backend_pid())")
+        elif ending == "roll back":
+            writer.conn.rollback()
+        else:
+            writer.conn.commit()
+            with self._lock:
+                self.committed.update(kept)
+
+
+@pytest.mark.slow
+def test_nothing_is_missed_among_appends_copies_roll_backs_and_killed_backends_at_once(
+    database_url: str, schema: str, recorder: LogRecorder, writer: Writer, reader: Reader
+) -> None:
+    crowd = Crowd(database_url, schema, seconds=1.5)
+    with ThreadPoolExecutor(len(ENDINGS)) as pool:
+        writing = [pool.submit(crowd.write, seed) for seed in range(len(ENDINGS))]
         while not all(done.done() for done in writing):
             reader.go_on()
         for done in writing:
             done.result()
+    # Whatever the crowd did: here the control is late for certain.
+    slow, late = uuid4(), uuid4()
+    writer.append(slow)
+    recorder.insert_events([stored(late)])
     reader.go_on()
-    assert len(reader.read) == len(committed) > 100
-    assert set(reader.read) == committed
-    assert len(reader.naively) < len(committed)  # the control misses some of the same log
+    writer.conn.commit()
+    reader.go_on()
+    assert set(crowd.ends) == set(ENDINGS)
+    assert len(reader.read) == len(crowd.committed) + 2 > 20
+    assert set(reader.read) == {*crowd.committed, slow, late}
+    assert slow not in reader.naively
