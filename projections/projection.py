@@ -55,6 +55,11 @@ class Projection(Struct, Generic[Row], frozen=True, kw_only=True, dict=True):
     fold: Callable[[Row | None, Any], Row]
     indexes: tuple[str, ...] = ()
 
+    @property
+    def shown_as(self) -> str:
+        """The name of the view that code of this definition reads."""
+        return f"{self.name}_d{self.definition}"
+
     @cached_property
     def topics(self) -> frozenset[str]:
         """The stored names of the events it folds."""

@@ -1,8 +1,9 @@
-"""The projector: one leader follows the log and feeds every read table, in batches.
+"""The projector: one leader a read table follows the log and feeds it, in batches.
 
 A batch and the position it brings the table to are one transaction, and the position is fenced: a
 leader who lost its lock unnoticed writes nothing. Polling, no LISTEN; a poisoned projection stops
-alone, where anybody can see it.
+alone, where anybody can see it. During a roll-out the new code's projector leads where the old code
+has no table, and takes over the tables of both when the old one ends.
 """
 
 import signal
@@ -32,7 +33,7 @@ from credit_es.store.log import BATCH, Log
 from credit_es.store.migrations import refuse_pooler
 from credit_es.store.recorder import LogRecorder
 from projections.projection import PoisonError, Projection
-from projections.tables import PROJECTIONS, LiveTable, TableOf, live_table
+from projections.tables import PROJECTIONS, LiveTable, TableOf, leader_of, live_table
 
 log = structlog.get_logger()
 
@@ -96,14 +97,14 @@ class Projector:
         self._reader = reader
         self._schema = schema
 
-    def step(self) -> int:
+    def step(self, projections: Sequence[Projection[Any]] = PROJECTIONS) -> int:
         """Read one batch from the lowest position and feed every table that lacks it.
 
         Returns how many events the batch had; 0 where all tables hold the whole log.
         """
         targets = [
             (projection, live)
-            for projection in PROJECTIONS
+            for projection in projections
             if (live := live_table(self._conn, projection, self._schema)) and not live.problem
         ]
         if not targets:
@@ -161,23 +162,39 @@ def _lead(settings: Settings, stop: Stop) -> None:
     with psycopg.connect(info, autocommit=True) as conn:
         refuse_pooler(conn)
         conn.execute(SESSION)
-        standing_by = False
-        while not (conn.execute(LEAD, (settings.schema,)).fetchone() or (False,))[0]:
-            if not standing_by:
-                log.info("projector stands by")
-                standing_by = True
-            if stop.wait(STAND_BY_S):
-                return
-        log.info("projector leads")
         database = Database(settings.database_direct_url, schema=settings.schema, pool_size=1)
         try:
             projector = Projector(conn, Log(LogRecorder(database)), settings.schema)
-            while not stop.is_set():
-                started = time.monotonic()
-                count = projector.step()
-                if count:
-                    log.debug("batch", events=count, seconds=time.monotonic() - started)
-                if count < BATCH:
-                    stop.wait(BUSY_S if count else IDLE_S)
+            _follow(projector, conn, settings.schema, stop)
         finally:
             database.close()
+
+
+def _follow(projector: Projector, conn: Connection[TupleRow], schema: str, stop: Stop) -> None:
+    led: list[Projection[Any]] = []
+    look_again = 0.0
+    standing_by = False
+    while not stop.is_set():
+        if len(led) < len(PROJECTIONS) and time.monotonic() >= look_again:
+            look_again = time.monotonic() + STAND_BY_S
+            gained = [p for p in PROJECTIONS if p not in led and _may_lead(conn, p, schema)]
+            led += gained
+            if gained:
+                log.info("projector leads", tables=[p.shown_as for p in gained])
+            if len(led) < len(PROJECTIONS) and not standing_by:
+                standing_by = True
+                log.info(
+                    "projector stands by", tables=[p.shown_as for p in PROJECTIONS if p not in led]
+                )
+        started = time.monotonic()
+        count = projector.step(led)
+        if count:
+            log.debug("batch", events=count, seconds=time.monotonic() - started)
+        if count < BATCH:
+            stop.wait(BUSY_S if count else IDLE_S)
+
+
+def _may_lead(conn: Connection[TupleRow], projection: Projection[Any], schema: str) -> bool:
+    row = conn.execute(LEAD, (leader_of(projection, schema),)).fetchone()
+    assert row is not None
+    return bool(row[0])

@@ -9,13 +9,15 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Final
 
 import psycopg
 from msgspec import Struct
+from msgspec.structs import replace
 from psycopg import Connection
 from psycopg.rows import TupleRow
-from psycopg.sql import SQL
+from psycopg.sql import SQL, Composed
 
 from credit_es.store.database import NEVER_IDLE, Database, connection_info, in_schema
 from credit_es.store.log import Log
@@ -31,6 +33,7 @@ from projections.tables import (
     TableOf,
     live_table,
     next_version,
+    view_of,
 )
 
 LOCK: Final = "SELECT pg_advisory_lock(hashtextextended('credit-es/rebuild/' || %s, 0))"
@@ -45,6 +48,10 @@ SHOW: Final = SQL(
 )
 FORGET: Final = SQL("DELETE FROM {schema}.read_tables WHERE projection = %s AND version = %s")
 POSITION: Final = SQL("SELECT position FROM {schema}.events WHERE stream_id = %s AND version = %s")
+OLDER: Final = SQL(
+    "SELECT DISTINCT definition FROM {schema}.read_tables"
+    " WHERE projection = %s AND definition < %s ORDER BY definition DESC"
+)
 SWAP_WAIT: Final = "SET LOCAL lock_timeout = '250ms'"
 SWAP_TRIES: Final = 40
 SWAP_PAUSE_S: Final = 0.25
@@ -81,10 +88,16 @@ class Rebuilder:
         self._schema = schema
 
     def prepare(self, projections: Sequence[Projection[Any]] = PROJECTIONS) -> list[str]:
-        """Give every projection that has no table for this code's definition one, filled."""
+        """Give every projection that has no table for this code's definition one, filled.
+
+        The tables of the definition before stay, for the code that still runs and for a way back;
+        those of older ones go.
+        """
         lacking = [p for p in projections if live_table(self._conn, p, self._schema) is None]
         for projection in lacking:
             self.rebuild(projection)
+        for projection in projections:
+            self._drop_outdated(projection)
         return [projection.name for projection in lacking]
 
     def rebuild(
@@ -179,16 +192,23 @@ class Rebuilder:
         return [(version, position, live) for version, position, live in rows]
 
     def _swap(self, table: TableOf, version: int) -> None:
-        """Swap the view in one short transaction; gives way to readers, and tries again."""
         projection = table.projection
         hidden, shown = (projection.name, projection.definition), (projection.name, version)
+
+        def swap() -> None:
+            self._conn.execute(in_schema(HIDE, self._schema), hidden)
+            self._conn.execute(in_schema(SHOW, self._schema), shown)
+            table.show(self._conn)
+
+        self._give_way(swap)
+
+    def _give_way(self, work: Callable[[], object]) -> None:
+        """Do ``work`` in one short transaction; gives way to readers, and tries again."""
         for attempt in range(1, SWAP_TRIES + 1):
             try:
                 with self._conn.transaction():
                     self._conn.execute(SWAP_WAIT)
-                    self._conn.execute(in_schema(HIDE, self._schema), hidden)
-                    self._conn.execute(in_schema(SHOW, self._schema), shown)
-                    table.show(self._conn)
+                    work()
             except psycopg.errors.LockNotAvailable:
                 if attempt == SWAP_TRIES:
                     raise
@@ -201,10 +221,24 @@ class Rebuilder:
         """Keep the table that serves and the one that served until now."""
         for version, _, _ in self._versions(projection):
             if version not in kept:
-                with self._conn.transaction():
-                    TableOf(projection, self._schema, version).drop(self._conn)
-                    values = (projection.name, version)
-                    self._conn.execute(in_schema(FORGET, self._schema), values)
+                table = TableOf(projection, self._schema, version)
+                self._give_way(partial(self._drop, [table]))
+
+    def _drop_outdated(self, projection: Projection[Any]) -> None:
+        values = (projection.name, projection.definition)
+        older = self._conn.execute(in_schema(OLDER, self._schema), values).fetchall()
+        for (definition,) in older[1:]:
+            outdated = replace(projection, definition=definition)
+            tables = [TableOf(outdated, self._schema, v) for v, _, _ in self._versions(outdated)]
+            self._give_way(partial(self._drop, tables, view=view_of(outdated, self._schema)))
+
+    def _drop(self, tables: Sequence[TableOf], view: Composed | None = None) -> None:
+        if view is not None:
+            self._conn.execute(SQL("DROP VIEW IF EXISTS {}").format(view))
+        for table in tables:
+            table.drop(self._conn)
+            values = (table.projection.name, table.version)
+            self._conn.execute(in_schema(FORGET, self._schema), values)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from psycopg.sql import SQL
 
 from credit_es.store.database import in_schema
 from projections.projection import Projection
-from projections.tables import PROJECTIONS, live_table
+from projections.tables import PROJECTIONS, leader_of, live_table
 
 COUNT_TO: Final = 10_000
 """A table that far behind is behind, and whoever asks how far must not wait for a longer count."""
@@ -37,10 +37,10 @@ LOWEST_FLOOR: Final = SQL(
 )
 
 LED: Final = (
-    "SELECT EXISTS (SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database"
+    "SELECT bool_and(EXISTS (SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database"
     " WHERE d.datname = current_database() AND l.locktype = 'advisory' AND l.objsubid = 1"
     " AND l.granted AND (l.classid::bigint << 32 | l.objid::bigint)"
-    " = hashtextextended('credit-es/projector/' || %s, 0))"
+    " = hashtextextended('credit-es/projector/' || leader, 0))) FROM unnest(%s::text[]) leader"
 )
 
 
@@ -140,5 +140,6 @@ def lowest_floor(conn: Connection[TupleRow], schema: str) -> Floor | None:
 
 
 def is_led(conn: Connection[TupleRow], schema: str) -> bool:
-    """Whether a projector leads, on this server."""
-    return bool((conn.execute(LED, (schema,)).fetchone() or (False,))[0])
+    """Whether every read table of this code has a leader, on this server."""
+    leaders = [leader_of(projection, schema) for projection in PROJECTIONS]
+    return bool((conn.execute(LED, (leaders,)).fetchone() or (False,))[0])

@@ -146,8 +146,12 @@ class TableOf:
 
 def view_of(projection: Projection[Any], schema: str) -> Composed:
     """The qualified name of the view that this code reads."""
-    name = Identifier(f"{projection.name}_d{projection.definition}")
-    return Composed([Identifier(schema), SQL("."), name])
+    return Composed([Identifier(schema), SQL("."), Identifier(projection.shown_as)])
+
+
+def leader_of(projection: Projection[Any], schema: str) -> str:
+    """The name of the lock that whoever feeds the table of this definition holds."""
+    return f"{schema}/{projection.shown_as}"
 
 
 def column_types(projection: Projection[Any]) -> list[tuple[str, str, bool]]:

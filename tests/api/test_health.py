@@ -10,6 +10,7 @@ from psycopg import sql
 from api.app import connect
 from credit_es.store.migrations import FOLDER
 from projections.projector import LEAD
+from projections.tables import PROJECTIONS, leader_of
 from tests.api.client import Api, settings_of
 from workers.broker import Broker
 
@@ -25,9 +26,10 @@ def worker(redis_url: str, tables: str) -> Iterator[Broker]:
 
 @pytest.fixture
 def leader(database_url: str, tables: str) -> Iterator[None]:
-    """The lock of a projector that leads."""
+    """The locks of a projector that leads."""
     with psycopg.connect(database_url, autocommit=True) as conn:
-        assert conn.execute(LEAD, (tables,)).fetchone() == (True,)
+        for projection in PROJECTIONS:
+            assert conn.execute(LEAD, (leader_of(projection, tables),)).fetchone() == (True,)
         yield
 
 

@@ -1,7 +1,12 @@
 """Fixtures of the read tables' tests: a log, its tables, who feeds, reads and rebuilds them."""
 
-from collections.abc import Iterator
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -17,6 +22,8 @@ from projections.rebuild import Rebuilder, rebuilder
 from projections.tables import PROJECTIONS
 from projections.verify import Difference, verify
 from tests.store.given import settings
+
+ROOT = Path(__file__).parents[2]
 
 
 class House:
@@ -68,3 +75,48 @@ def house(database_url: str, schema: str) -> Iterator[House]:
         whole = House(database_url, schema, conn)
         yield whole
         whole.lending.close()
+
+
+class Process:
+    """A ``credit-es projector`` of some release and what it has logged."""
+
+    def __init__(self, house: House, log: Path, release: str) -> None:
+        environ = {**os.environ, "DATABASE_URL": house.url, "CREDIT_SCHEMA": house.schema}
+        environ.pop("DATABASE_DIRECT_URL", None)
+        self._log = log
+        with log.open("wb") as output:
+            self.child = subprocess.Popen(
+                [sys.executable, "-m", release, "projector"],
+                cwd=ROOT,
+                env=environ,
+                stdout=output,
+                stderr=output,
+            )
+
+    def said(self, what: str, table: str = "") -> bool:
+        """Whether a line tells ``what``, of ``table`` alone where one is given."""
+        lines = self._log.read_text().splitlines()
+        assert self.child.poll() is None, lines
+        return any(what in line and (not table or f'["{table}"]' in line) for line in lines)
+
+
+@pytest.fixture
+def start(house: House, tmp_path: Path) -> Iterator[Callable[[], Process]]:
+    started: list[Process] = []
+
+    def one(release: str = "credit_es.cli.main") -> Process:
+        started.append(Process(house, tmp_path / f"projector-{len(started)}.log", release))
+        return started[-1]
+
+    yield one
+    for process in started:
+        process.child.kill()
+        process.child.wait()
+
+
+def until(holds: Callable[[], bool], *, timeout_s: float = 20) -> float:
+    began = time.monotonic()
+    while not holds():
+        assert time.monotonic() < began + timeout_s
+        time.sleep(0.02)
+    return time.monotonic() - began

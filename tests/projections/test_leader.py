@@ -1,67 +1,17 @@
 """One projector leads and the next stands by: real processes, one killed as by a crash."""
 
-import os
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import psycopg
 import pytest
 
 from projections.status import status
-from tests.projections.conftest import House
+from tests.projections.conftest import House, Process, until
 from tests.projections.history import happen
 
 pytestmark = pytest.mark.fault
-
-ROOT = Path(__file__).parents[2]
-
-
-class Process:
-    """A ``credit-es projector`` and what it has logged."""
-
-    def __init__(self, house: House, log: Path) -> None:
-        environ = {**os.environ, "DATABASE_URL": house.url, "CREDIT_SCHEMA": house.schema}
-        environ.pop("DATABASE_DIRECT_URL", None)
-        self._log = log
-        with log.open("wb") as output:
-            self.child = subprocess.Popen(
-                [sys.executable, "-m", "credit_es.cli.main", "projector"],
-                cwd=ROOT,
-                env=environ,
-                stdout=output,
-                stderr=output,
-            )
-
-    def said(self, what: str) -> bool:
-        assert self.child.poll() is None, self._log.read_text()
-        return what in self._log.read_text()
-
-
-@pytest.fixture
-def start(house: House, tmp_path: Path) -> Iterator[Callable[[], Process]]:
-    started: list[Process] = []
-
-    def one() -> Process:
-        started.append(Process(house, tmp_path / f"projector-{len(started)}.log"))
-        return started[-1]
-
-    yield one
-    for process in started:
-        process.child.kill()
-        process.child.wait()
-
-
-def until(holds: Callable[[], bool], *, timeout_s: float = 20) -> float:
-    began = time.monotonic()
-    while not holds():
-        assert time.monotonic() < began + timeout_s
-        time.sleep(0.02)
-    return time.monotonic() - began
 
 
 def caught_up(house: House) -> bool:
