@@ -12,5 +12,5 @@ CUSTOMERS: Final = Projection(
     row=Customer,
     events=CustomerEvent,
     fold=evolve,
-    indexes=("phone_number",),
+    indexes=(("phone_number", "number"),),
 )

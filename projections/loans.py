@@ -12,5 +12,5 @@ LOANS: Final = Projection(
     row=Loan,
     events=LoanEvent,
     fold=evolve,
-    indexes=("customer_number",),
+    indexes=(("customer_number",),),
 )

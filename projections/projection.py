@@ -45,7 +45,7 @@ class PoisonError(Exception):
 class Projection(Struct, Generic[Row], frozen=True, kw_only=True, dict=True):
     """A read table and the pure fold that fills it; raise ``definition`` when either changes.
 
-    ``events`` is the union that the fold takes, ``indexes`` are columns that queries search.
+    ``events`` is the union that the fold takes, ``indexes`` the columns that queries search by.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Projection(Struct, Generic[Row], frozen=True, kw_only=True, dict=True):
     row: type[Row]
     events: Any
     fold: Callable[[Row | None, Any], Row]
-    indexes: tuple[str, ...] = ()
+    indexes: tuple[tuple[str, ...], ...] = ()
 
     @property
     def shown_as(self) -> str:

@@ -96,8 +96,9 @@ class TableOf:
         """Add the primary key, the unique number and the indexes, and gather statistics."""
         conn.execute(SQL("ALTER TABLE {} ADD PRIMARY KEY (stream_id)").format(self.name))
         conn.execute(SQL("CREATE UNIQUE INDEX ON {} (number)").format(self.name))
-        for column in self.projection.indexes:
-            conn.execute(SQL("CREATE INDEX ON {} ({})").format(self.name, Identifier(column)))
+        for columns in self.projection.indexes:
+            searched = SQL(", ").join(map(Identifier, columns))
+            conn.execute(SQL("CREATE INDEX ON {} ({})").format(self.name, searched))
         conn.execute(SQL("ANALYZE {}").format(self.name))
 
     def drop(self, conn: Connection[TupleRow]) -> None:

@@ -181,9 +181,11 @@ def broken_source_rules(sources: Mapping[str, str]) -> set[str]:
         return [path for path, text in elsewhere.items() if re.search(pattern, text, re.IGNORECASE)]
 
     rules = {
-        "positions are taken and floors left by 0001_events.sql alone": not mentions(
+        # On Citus the sequence is made where the schema lies, and goes forward only: test_citus.py.
+        "positions are taken and floors left by 0001_events.sql alone": mentions(
             r"\b(nextval|setval|restart with)\b|(create|alter) sequence|credit[.]floor"
-        ),
+        )
+        == ["credit_es/store/citus.py"],
         "every other advisory lock has one key, of 64 bits": not mentions(
             r"\bpg_\w*advisory_\w*\((?!hashtextextended\()"
         ),

@@ -1,0 +1,68 @@
+"""Every statement of a request finds its rows by a key, from the first day on.
+
+A plan is made once a connection, and may be made while the tables are empty or small, where reading
+all of one is cheapest. A first import then fills them within seconds, and statistics are gathered a
+minute later: until then every call would read whole tables.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import pytest
+from psycopg import Connection
+from psycopg.rows import TupleRow
+
+from credit_es.store.log import FIRST_TOPICS, ONE, SOME, STREAMS
+from credit_es.store.mapper import customer_stream, loan_stream
+from credit_es.store.recorder import EVENTS_UP, HEAD, NOTIFICATIONS
+from credit_es.store.snapshots import LOAD
+from projections.status import BEHIND, OLDEST
+from tests.projections.conftest import House
+from tests.projections.history import happen
+
+STREAM = customer_stream(1)
+
+
+Values = Sequence[object] | Mapping[str, object]
+
+
+def plan(conn: Connection[TupleRow], statement: bytes, values: Values) -> str:
+    rows = conn.execute(b"EXPLAIN (COSTS OFF) " + statement, values).fetchall()
+    return "\n".join(line for (line,) in rows)
+
+
+@pytest.mark.parametrize("customers", [0, 3])
+def test_no_request_reads_a_whole_table(house: House, customers: int) -> None:
+    happen(house.lending, customers)
+    house.project()
+    for table in ("events", "numbers", "customers_v1", "loans_v1", "snapshots"):
+        house.sql(f"ANALYZE {{s}}.{table}")
+    reads, sql = house.reads, house.lending.database.sql
+    statements: list[tuple[bytes, Values]] = [
+        (reads._loan, (loan_stream(1),)),
+        (reads._customer, (STREAM,)),
+        (reads._customer_and_loans, (STREAM, 1)),
+        (reads._loans_by_stream, ([1, 2], [loan_stream(1), loan_stream(2)])),
+        (reads._by_phone, (1, 0, 20)),
+        (sql(STREAMS), ([STREAM],)),
+        (sql(FIRST_TOPICS), ([STREAM],)),
+        (sql(ONE), (STREAM, 1)),
+        (sql(SOME), (STREAM, ["t"], 9, 9)),
+        (sql(EVENTS_UP), (STREAM, 0, 9, 9)),
+        (sql(NOTIFICATIONS), (0, 9, 9)),
+        (sql(HEAD), ()),
+        (sql(BEHIND), (0, 9)),
+        (sql(OLDEST), (0, 9)),
+        (sql(LOAD), {"ids": [STREAM], "definition": 1}),
+    ]
+    with house.lending.database.connection() as conn:
+        for statement, values in statements:
+            found = plan(conn, statement, values)
+            assert "Seq Scan" not in found, f"{statement.decode()}\n{found}"
+
+
+def test_a_phone_that_many_share_is_paged_through_by_its_index(house: House) -> None:
+    with house.lending.database.connection() as conn:
+        found = plan(conn, house.reads._by_phone, (1, 0, 20))
+    assert "Sort" not in found
+    assert "Filter" not in found
+    assert "phone_number" in found
