@@ -31,6 +31,7 @@ from credit_es.domain.lending import ApplyForLoan, decide_loan
 from credit_es.domain.loan import Loan
 from credit_es.domain.policy import Policy, judge, load_policy
 from credit_es.settings import Settings
+from credit_es.store.bulk import BulkAppend
 from credit_es.store.idempotency import IdempotencyKeys, Kept, Once
 from credit_es.store.log import Log
 from credit_es.store.mapper import (
@@ -111,6 +112,7 @@ class Lending(Application[UUID]):
         self.customers = Aggregates(self.database, Customer, customer.evolve, customer.DEFINITION)
         self.loans = Aggregates(self.database, Loan, loan.evolve, loan.DEFINITION)
         self.keys = IdempotencyKeys(self.database)
+        self._bulk = BulkAppend(self.database)
         self._timezone = settings.timezone
 
     def today(self) -> date:
@@ -173,22 +175,17 @@ class Lending(Application[UUID]):
         self, facts: Facts, by: By, *, kept: Kept | None = None, beside: Beside | None = None
     ) -> None:
         """Append facts atomically. Raises ``IntegrityError`` where a version is taken."""
-        now = datetime.now(UTC)
-        recorded = [
-            Recorded(
-                stream_of(fact),
-                version,
-                Entry(
-                    fact=fact,
-                    recorded_at=now,
-                    actor=by.actor,
-                    correlation_id=by.correlation_id,
-                    causation_id=by.causation_id,
-                ),
-            )
-            for version, fact in facts
-        ]
-        self.events.put(recorded, once=kept, beside=beside)
+        self.events.put(_recorded(facts, by), once=kept, beside=beside)
+
+    def record_many(self, groups: Sequence[Facts], by: By) -> list[int]:
+        """Append groups of facts, each whole or not at all; the places of those that lost a race.
+
+        For imports: hundreds of facts in one transaction, which stands for all that lost none.
+        """
+        to_stored_event = self.mapper.to_stored_event
+        return self._bulk.append(
+            [[to_stored_event(recorded) for recorded in _recorded(facts, by)] for facts in groups]
+        )
 
     def command(
         self, decide: Callable[[], Decided[T]], kind: type[T], by: By, once: Once | None
@@ -233,3 +230,22 @@ def fold_loan(history: Sequence[Recorded]) -> Loan:
         state = loan.evolve(state, fact)
     assert state is not None
     return state
+
+
+def _recorded(facts: Facts, by: By) -> list[Recorded]:
+    """The facts at their places in the log, recorded now."""
+    now = datetime.now(UTC)
+    return [
+        Recorded(
+            stream_of(fact),
+            version,
+            Entry(
+                fact=fact,
+                recorded_at=now,
+                actor=by.actor,
+                correlation_id=by.correlation_id,
+                causation_id=by.causation_id,
+            ),
+        )
+        for version, fact in facts
+    ]

@@ -1,23 +1,26 @@
 """Workbooks into the log: request an ingestion, record what its rows say, close it with a report.
 
 The rows are decided customer by customer and appended in batches of about 500 facts, so that live
-calls go on meanwhile. A batch that loses a race is done again one customer at a time. A job may run
-twice or die half-way: what the log holds already is found, and the log ends the same.
+calls go on meanwhile; while one batch is appended the next is decided. A customer whom a live call
+moved meanwhile is decided again alone, and the others of the batch stand. A job may run twice or
+die half-way: what the log holds already is found, and the log ends the same.
 """
 
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID, uuid4
 
 from eventsourcing.persistence import IntegrityError
 
-from credit_es.application import CONTEND_S, By, ContendedError, Decided, Lending, fold_customer
+from credit_es.application import CONTEND_S, By, ContendedError, Decided, Lending
 from credit_es.domain.cells import Finding
 from credit_es.domain.events import (
     CustomerImported,
+    CustomerRegistered,
     IngestionFailed,
     IngestionFinished,
     IngestionRequested,
@@ -122,13 +125,15 @@ class Importing:
         total = len(customers.rows) + len(loans.rows)
         done = 0
         progress(done, total)
-        for batch in _batches(histories(customers.rows, loans.rows)):
-            for imported in run.batch(batch):
-                fates[0].update(imported.customers)
-                fates[1].update(imported.loans)
-                findings += imported.findings
-            done += sum(len(history.customers) + len(history.loans) for history in batch)
-            progress(done, total)
+        batches = _batches(histories(customers.rows, loans.rows))
+        with ThreadPoolExecutor(1, "deciding") as ahead:
+            for batch, imports in run.over(batches, ahead):
+                for imported in imports:
+                    fates[0].update(imported.customers)
+                    fates[1].update(imported.loans)
+                    findings += imported.findings
+                done += sum(len(history.customers) + len(history.loans) for history in batch)
+                progress(done, total)
         report = Report(
             customers=counts(fates[0], rejected=customers.rejected, blank=customers.blank),
             loans=counts(fates[1], rejected=loans.rejected, blank=loans.blank),
@@ -183,49 +188,60 @@ class _Run:
         if not job.check_only:
             self._pass_by_numbers()
 
-    def batch(self, batch: Sequence[History]) -> list[Import]:
-        """Decide and record the rows of some customers, in one transaction if no race is lost."""
-        imports = self._decide(batch)
-        try:
-            self._record(imports)
-        except IntegrityError:
-            return [self._alone(history) for history in batch]
-        return imports
+    def over(
+        self, batches: Iterable[Sequence[History]], ahead: Executor
+    ) -> Iterator[tuple[Sequence[History], list[Import]]]:
+        """Record batch after batch, while ``ahead`` decides the next one.
+
+        Batches share no customer, so what one records decides nothing in another.
+        """
+        waiting: deque[tuple[Sequence[History], Future[list[Import]]]] = deque()
+        for batch in batches:
+            waiting.append((batch, ahead.submit(self._decide, batch)))
+            if len(waiting) > 1:
+                yield self._recorded(*waiting.popleft())
+        while waiting:
+            yield self._recorded(*waiting.popleft())
+
+    def _recorded(
+        self, batch: Sequence[History], decided: Future[list[Import]]
+    ) -> tuple[Sequence[History], list[Import]]:
+        imports = decided.result()
+        if not self._job.check_only:
+            facts = [imported.facts for imported in imports]
+            for place in self._lending.record_many(facts, _by(self._job)):
+                imports[place] = self._alone(batch[place])
+        return batch, imports
 
     def _alone(self, history: History) -> Import:
         give_up = time.monotonic() + CONTEND_S
         while True:
             (imported,) = self._decide([history])
             try:
-                self._record([imported])
+                self._lending.record(imported.facts, _by(self._job))
             except IntegrityError as lost:
                 if time.monotonic() > give_up:
                     raise ContendedError from lost
             else:
                 return imported
 
-    def _record(self, imports: Sequence[Import]) -> None:
-        facts = [fact for imported in imports for fact in imported.facts]
-        if facts and not self._job.check_only:
-            self._lending.record(facts, _by(self._job))
-
     def _decide(self, batch: Sequence[History]) -> list[Import]:
-        known = self._known(batch)
         wanted = {
-            loan_stream(number)
+            loan_stream(number): number
             for history in batch
             for row in history.loans
             if (number := wanted_number(row.source_loan_id))
         }
-        taken = self._lending.reader.first_topics(wanted) if wanted else {}
+        taken = {wanted[stream] for stream in self._lending.reader.first_topics(wanted)}
 
         def number_for(row: LoanRow) -> int:
             number = wanted_number(row.source_loan_id)
             mine = self._claims.get(row.source_loan_id) == row.customer_number
-            if number is not None and mine and loan_stream(number) not in taken:
+            if number is not None and mine and number not in taken:
                 return number
             return 0 if self._job.check_only else self._lending.numbers.take("loan")
 
+        known = self._known(batch)
         return [
             decide_import(self._ingestion, history, known.get(history.customer_number), number_for)
             for history in batch
@@ -234,32 +250,29 @@ class _Run:
     def _known(self, batch: Sequence[History]) -> dict[int, Known]:
         """What the log holds of these customers, with the loans that imports brought them."""
         reader = self._lending.reader
-        streams = reader.streams(customer_stream(history.customer_number) for history in batch)
-        facts = {
-            stream_id: [recorded.entry.fact for recorded in stream]
-            for stream_id, stream in streams.items()
-        }
+        streams = reader.excerpts(
+            (customer_stream(history.customer_number) for history in batch), [topic(LoansImported)]
+        )
         named = {
             loan.loan_number
-            for stream in facts.values()
-            for fact in stream
+            for excerpt in streams.values()
+            for fact in excerpt.facts
             if isinstance(fact, LoansImported)
             for loan in fact.loans
         }
         loans: dict[int, dict[str, LoanImported]] = {}
-        for stream in reader.streams(map(loan_stream, named)).values() if named else ():
-            first = stream[0].entry.fact
-            assert isinstance(first, LoanImported)
-            loans.setdefault(first.customer_number, {})[first.source_loan_id] = first
+        for excerpt in reader.excerpts(map(loan_stream, named), []).values() if named else ():
+            loan = excerpt.facts[0]
+            assert isinstance(loan, LoanImported)
+            loans.setdefault(loan.customer_number, {})[loan.source_loan_id] = loan
         known: dict[int, Known] = {}
-        for stream_id, stream in streams.items():
-            customer = fold_customer(stream)
-            assert customer is not None
-            first_fact = facts[stream_id][0]
-            known[customer.number] = Known(
-                customer=customer,
-                imported=first_fact if isinstance(first_fact, CustomerImported) else None,
-                loans=loans.get(customer.number, {}),
+        for excerpt in streams.values():
+            first = excerpt.facts[0]
+            assert isinstance(first, CustomerImported | CustomerRegistered)
+            known[first.customer_number] = Known(
+                version=excerpt.version,
+                imported=first if isinstance(first, CustomerImported) else None,
+                loans=loans.get(first.customer_number, {}),
             )
         return known
 

@@ -10,8 +10,9 @@ from uuid import UUID
 import pytest
 
 from credit_es import importing
-from credit_es.application import By, ContendedError, Lending
+from credit_es.application import By, ContendedError, Facts, Lending
 from credit_es.domain.cells import Finding
+from credit_es.domain.customer import decide_registration
 from credit_es.domain.events import (
     Counts,
     CustomerImported,
@@ -171,18 +172,17 @@ def test_many_customers_are_appended_in_batches_with_progress(
 ) -> None:
     monkeypatch.setattr(importing, "FACTS_A_BATCH", 30)
     batches: list[int] = []
-    record = house.lending.record
+    record_many = house.lending.record_many
 
-    def counting(facts: Sequence[tuple[int, Event]], by: By, **more: object) -> None:
-        batches.append(len(facts))
-        record(facts, by, **more)  # type: ignore[arg-type]
+    def counting(groups: Sequence[Facts], by: By) -> list[int]:
+        batches.append(sum(map(len, groups)))
+        return record_many(groups, by)
 
-    monkeypatch.setattr(house.lending, "record", counting)
+    monkeypatch.setattr(house.lending, "record_many", counting)
     customers = [customer_row(n, row=n + 1) for n in range(1, 41)]
     loans = [loan_row(n, f"{n}", row=n + 1) for n in range(1, 41)]
     told: list[tuple[int, int]] = []
     job = house.job()
-    batches.clear()
     report = house.importing.run(
         job,
         sheet("customers", customers),
@@ -190,7 +190,7 @@ def test_many_customers_are_appended_in_batches_with_progress(
         lambda done, total: told.append((done, total)),
     )
     assert report.customers.recorded == report.loans.recorded == 40
-    assert batches == [30, 30, 30, 30, 1]
+    assert batches == [30, 30, 30, 30]
     assert told == [(0, 80), (20, 80), (40, 80), (60, 80), (80, 80)]
 
 
@@ -346,17 +346,17 @@ def test_a_job_that_died_half_way_ends_as_if_it_had_not(
     monkeypatch.setattr(importing, "FACTS_A_BATCH", 20)
     rows = some_rows(30)
     job = house.job()
-    record, calls = house.lending.record, 0
+    record_many, calls = house.lending.record_many, 0
 
-    def dying(facts: Sequence[tuple[int, Event]], by: By, **more: object) -> None:
+    def dying(groups: Sequence[Facts], by: By) -> list[int]:
         nonlocal calls
         calls += 1
         if calls == dies_at:
             raise KeyboardInterrupt
-        record(facts, by, **more)  # type: ignore[arg-type]
+        return record_many(groups, by)
 
     with monkeypatch.context() as patch:
-        patch.setattr(house.lending, "record", dying)
+        patch.setattr(house.lending, "record_many", dying)
         with pytest.raises(KeyboardInterrupt):
             house.run(job, *rows)
     assert house.found(job.ingestion_id).finished_at is None
@@ -397,10 +397,12 @@ def test_an_import_and_applications_racing_for_one_customer_end_in_some_order(
 
     with ThreadPoolExecutor(3) as pool:
         applying = [pool.submit(apply) for _ in range(3)]
-        for turn in range(2, 12):
-            report = house.run(house.job(), [customer_row(1)], [loan_row(1, f"{turn}")])
-            assert report.loans == Counts(read=1, recorded=1)
-        stop.set()
+        try:
+            for turn in range(2, 12):
+                report = house.run(house.job(), [customer_row(1)], [loan_row(1, f"{turn}")])
+                assert report.loans == Counts(read=1, recorded=1)
+        finally:
+            stop.set()
         applied = sum(done.result(20) for done in applying)
     assert len(assert_some_order_explains(house.lending, 1)) == applied >= 9
     who, _ = house.lending.load(1)
@@ -408,29 +410,57 @@ def test_an_import_and_applications_racing_for_one_customer_end_in_some_order(
     assert_named_once(house.facts())
 
 
-def test_a_batch_that_loses_a_race_is_done_again_one_by_one(
+def test_a_customer_whom_a_live_call_moved_is_decided_again_alone(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     house.run(house.job(), [customer_row(n, row=n) for n in (1, 2, 3)], [])
-    monkeypatch.setattr(house.lending, "record", _overtaken_once(house, 2))
+    overtaken(monkeypatch, house, lambda: house.lending.apply_for_loan(asks(2, "100.00"), BY))
+    job = house.job()
+    alone: list[Sequence[Event]] = []
+    record = house.lending.record
+
+    def watched(facts: Facts, by: By, **more: object) -> None:
+        if by.causation_id == f"ingestion/{job.ingestion_id}":
+            alone.append([fact for _, fact in facts])
+        record(facts, by, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(house.lending, "record", watched)
     loans = [loan_row(n, f"{n}", row=n) for n in (1, 2, 3)]
-    report = house.run(house.job(), [], loans)
+    report = house.run(job, [], loans)
+    kinds = [[type(fact) for fact in facts] for facts in alone]
+    assert kinds == [[LoansImported, LoanImported], [IngestionFinished]]
+    assert [f.customer_number for f in alone[0] if isinstance(f, LoansImported)] == [2]
     assert report.loans == Counts(read=3, recorded=3)
     assert_some_order_explains(house.lending, 2)
     assert_named_once(house.facts())
 
 
-def _overtaken_once(house: House, customer_number: int) -> Callable[..., None]:
-    record, overtaken = house.lending.record, False
+def test_a_customer_registered_under_a_workbooks_number_meanwhile_keeps_it(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Facts are compared, not versions: what stands there is not what the workbook says."""
+    fact = decide_registration(ASHA, customer_number=2, today=house.lending.today())
+    overtaken(monkeypatch, house, lambda: house.lending.record([(1, fact)], BY))
+    customers = [customer_row(n, row=n) for n in (1, 2, 3)]
+    loans = [loan_row(n, f"{n}", row=n) for n in (1, 2, 3)]
+    report = house.run(house.job(), customers, loans)
+    assert report.customers == Counts(read=3, recorded=2, conflicting=1)
+    assert report.loans == Counts(read=3, recorded=2, rejected=1)
+    assert house.lending.load(2)[1] == []
 
-    def racing(facts: Sequence[tuple[int, Event]], by: By, **more: object) -> None:
-        nonlocal overtaken
-        if len(facts) > 2 and not overtaken:
-            overtaken = True
-            house.lending.apply_for_loan(asks(customer_number, "100.00"), BY)
-        record(facts, by, **more)  # type: ignore[arg-type]
 
-    return racing
+def overtaken(monkeypatch: pytest.MonkeyPatch, house: House, by: Callable[[], object]) -> None:
+    """Somebody else is quicker than the first batch of an import, once it is decided."""
+    record_many, done = house.lending.record_many, False
+
+    def slower(groups: Sequence[Facts], by_whom: By) -> list[int]:
+        nonlocal done
+        if not done:
+            done = True
+            by()
+        return record_many(groups, by_whom)
+
+    monkeypatch.setattr(house.lending, "record_many", slower)
 
 
 def test_an_import_that_loses_every_race_gives_up_and_may_be_run_again(
@@ -438,15 +468,20 @@ def test_an_import_that_loses_every_race_gives_up_and_may_be_run_again(
 ) -> None:
     house.run(house.job(), [customer_row(1)], [])
     monkeypatch.setattr(importing, "CONTEND_S", 0.2)
-    record = house.lending.record
+    record_many, record = house.lending.record_many, house.lending.record
     job = house.job()
 
-    def losing(facts: Sequence[tuple[int, Event]], by: By, **more: object) -> None:
+    def losing_many(groups: Sequence[Facts], by: By) -> list[int]:
+        house.lending.apply_for_loan(asks(1, "100.00"), BY)
+        return record_many(groups, by)
+
+    def losing(facts: Facts, by: By, **more: object) -> None:
         if isinstance(facts[0][1], LoansImported):
             house.lending.apply_for_loan(asks(1, "100.00"), BY)
         record(facts, by, **more)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
+        patch.setattr(house.lending, "record_many", losing_many)
         patch.setattr(house.lending, "record", losing)
         with pytest.raises(ContendedError):
             house.run(job, [], [loan_row(1, "1")])

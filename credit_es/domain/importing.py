@@ -14,7 +14,6 @@ from typing import Final, Protocol, TypeVar
 from msgspec import Struct
 
 from credit_es.domain.cells import HIGHEST, Finding
-from credit_es.domain.customer import Customer
 from credit_es.domain.events import (
     Counts,
     CustomerImported,
@@ -106,9 +105,9 @@ class Ingestion(Struct, frozen=True, kw_only=True):
 
 
 class Known(Struct, frozen=True, kw_only=True):
-    """What the log holds of one customer: the state, the first fact, and the loans imported."""
+    """What the log holds of one customer: how far, the first fact, and the loans imported."""
 
-    customer: Customer
+    version: int
     imported: CustomerImported | None
     loans: Mapping[str, LoanImported]
 
@@ -207,7 +206,7 @@ def decide_import(
             findings.append(_renumbered(ingestion, row, fact.loan_number))
 
     facts: list[tuple[int, Event]] = []
-    version = known.customer.version if known else 0
+    version = known.version if known else 0
     if first is not None:
         facts.append((version := version + 1, first))
     if named:

@@ -40,6 +40,8 @@ NOT_MIGRATED: Final = (
     psycopg.errors.UndefinedFunction,
     psycopg.errors.InvalidSchemaName,
 )
+LOST_RACES: Final = (psycopg.IntegrityError, psycopg.errors.DeadlockDetected)
+"""Two that append to the same streams in another order each may wait for one another; one wins."""
 OUTAGES: Final = (psycopg.OperationalError, psycopg.InterfaceError)
 # A server whose machine is gone says nothing, not even that: TCP must find it out within 5 s.
 WATCHFUL: Final[dict[str, str | int]] = {
@@ -154,7 +156,7 @@ class Database(PostgresDatastore):
                 except psycopg.errors.ReadOnlySqlTransaction:
                     pooled.close()  # a standby: whoever comes next looks for the primary again
                     raise
-        except psycopg.IntegrityError as error:
+        except LOST_RACES as error:
             raise IntegrityError(str(error)) from error
         except psycopg.errors.LockNotAvailable as error:
             raise BusyError(str(error)) from error

@@ -1,6 +1,6 @@
 """Reading the log: whole streams for decisions, the tail in order for projections."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 from uuid import UUID
 
@@ -8,6 +8,7 @@ from eventsourcing.persistence import ApplicationRecorder, Notification
 from msgspec import Struct
 from psycopg.sql import SQL
 
+from credit_es.domain.events import Event
 from credit_es.store.mapper import DECODER, Recorded
 from credit_es.store.recorder import LogRecorder
 
@@ -18,6 +19,12 @@ STREAMS: Final = SQL(
 )
 FIRST_TOPICS: Final = SQL(
     "SELECT stream_id, topic FROM {schema}.events WHERE stream_id = ANY(%b) AND version = 1"
+)
+EXCERPTS: Final = SQL(
+    "SELECT e.stream_id, h.version, e.state FROM unnest(%b::uuid[]) AS i (id)"
+    " CROSS JOIN LATERAL (SELECT max(version) AS version FROM {schema}.events"
+    " WHERE stream_id = i.id) h JOIN {schema}.events e ON e.stream_id = i.id"
+    " AND (e.version = 1 OR e.topic = ANY(%b::text[])) ORDER BY e.stream_id, e.version"
 )
 ONE: Final = SQL(
     "SELECT stream_id, version, state FROM {schema}.events WHERE stream_id = %s AND version = %s"
@@ -35,6 +42,13 @@ class Head(Struct, frozen=True, kw_only=True):
     safe: int
 
 
+class Excerpt(Struct, frozen=True, kw_only=True):
+    """A stream's version, its first fact and those of some kinds."""
+
+    version: int
+    facts: list[Event]
+
+
 class Log:
     """The log of one schema, read only."""
 
@@ -44,6 +58,7 @@ class Log:
         self.database = recorder.database
         self._streams = self.database.sql(STREAMS)
         self._first_topics = self.database.sql(FIRST_TOPICS)
+        self._excerpts = self.database.sql(EXCERPTS)
         self._one = self.database.sql(ONE)
         self._some = self.database.sql(SOME)
 
@@ -71,6 +86,18 @@ class Log:
             lambda conn: conn.execute(self._first_topics, (ids,), prepare=True).fetchall()
         )
         return dict(rows)
+
+    def excerpts(self, stream_ids: Iterable[UUID], topics: Sequence[str]) -> dict[UUID, Excerpt]:
+        """The first fact of each stream and those of some kinds, in one round trip."""
+        values = (list(stream_ids), topics)
+        rows = self.database.run(
+            lambda conn: conn.execute(self._excerpts, values, prepare=True).fetchall()
+        )
+        found: dict[UUID, Excerpt] = {}
+        for stream_id, version, state in rows:
+            excerpt = found.setdefault(stream_id, Excerpt(version=version, facts=[]))
+            excerpt.facts.append(DECODER.decode(state).fact)
+        return found
 
     def event(self, stream_id: UUID, version: int) -> Recorded | None:
         """One event, by its place."""

@@ -1,6 +1,7 @@
 """Log entries: a fact and how we came to know it, as JSON; the fact's tag is the stored topic."""
 
 from datetime import datetime
+from functools import lru_cache
 from typing import Final, get_args
 from uuid import UUID, uuid5
 
@@ -13,6 +14,8 @@ from credit_es.domain.events import CustomerEvent, Event, LoanEvent
 
 NAMESPACE: Final = UUID("8f5d4a52-6f0e-5c62-9d4b-0a6f1c9a7e10")
 """Of the uuid5 that names a stream; it never changes."""
+STREAMS_KEPT: Final = 4096
+"""A command or a batch of an import asks for the same stream several times; a uuid5 takes 4 us."""
 
 
 class Entry(Struct, frozen=True, kw_only=True):
@@ -53,17 +56,22 @@ TOPICS: Final = frozenset(topic(kind) for kind in get_args(Event))
 
 def customer_stream(customer_number: int) -> UUID:
     """The stream of one customer."""
-    return uuid5(NAMESPACE, f"customer/{customer_number}")
+    return _stream("customer", customer_number)
 
 
 def loan_stream(loan_number: int) -> UUID:
     """The stream of one loan."""
-    return uuid5(NAMESPACE, f"loan/{loan_number}")
+    return _stream("loan", loan_number)
 
 
 def ingestion_stream(ingestion_id: str) -> UUID:
     """The stream of one ingestion."""
     return uuid5(NAMESPACE, f"ingestion/{ingestion_id}")
+
+
+@lru_cache(STREAMS_KEPT)
+def _stream(kind: str, number: int) -> UUID:
+    return uuid5(NAMESPACE, f"{kind}/{number}")
 
 
 def stream_of(fact: Event) -> UUID:

@@ -109,7 +109,7 @@ def an_append_waits(house: House) -> bool:
         row = conn.execute(
             "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
             " AND application_name = 'credit-es' AND query LIKE %s",
-            (f"%{house.settings.schema}%append%",),
+            (f"COPY%{house.settings.schema}%events%",),
         ).fetchone()
     return row is not None and row[0] > 0
 

@@ -38,13 +38,17 @@ def test_a_job_goes_from_queued_over_running_to_its_report(
     queued = house.found(ingestion_id)
     assert (queued.status, queued.attempts, queued.finished_at) == ("queued", 0, None)
     seen = []
-    record = house.worker._lending.record
 
-    def looking(*args: object, **more: object) -> None:
-        seen.append(house.found(ingestion_id))
-        record(*args, **more)  # type: ignore[arg-type]
+    def looks(record: Callable[..., object]) -> Callable[..., object]:
+        def looking(*args: object, **more: object) -> object:
+            seen.append(house.found(ingestion_id))
+            return record(*args, **more)
 
-    monkeypatch.setattr(house.worker._lending, "record", looking)
+        return looking
+
+    lending = house.worker._lending
+    monkeypatch.setattr(lending, "record_many", looks(lending.record_many))
+    monkeypatch.setattr(lending, "record", looks(lending.record))
     house.worker.ingest(str(ingestion_id))
     assert [(s.status, s.done, s.total, s.attempts) for s in seen] == [
         ("running", 0, 9, 1),

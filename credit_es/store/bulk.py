@@ -1,0 +1,87 @@
+"""Appending by COPY: groups of events, each whole or not at all, harmless when rerun.
+
+All groups go into the log in one statement. Where one of them has lost a race the statement fails
+as a whole, and whoever lost is looked for: a group that stands there byte for byte is our own, from
+a commit whose answer was lost; any other that is taken is given back to its caller; and the rest is
+copied again. COPY fires the same triggers as any insert: floor and numbering hold.
+"""
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from eventsourcing.persistence import IntegrityError, StoredEvent
+from psycopg.sql import SQL
+
+from credit_es.store.database import RETRY_S, ConnectionLostError, Database, transaction
+from credit_es.store.recorder import STORED
+
+COPY: Final = SQL(
+    "COPY {schema}.events (stream_id, version, topic, state) FROM STDIN (FORMAT BINARY)"
+)
+TYPES: Final = ("uuid", "int8", "text", "bytea")
+
+Group = Sequence[StoredEvent]
+"""Events that stand or fall together, such as those of one customer."""
+
+
+class BulkAppend:
+    """Appends many groups to the log of one schema, in one transaction and without a session."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._copy = database.sql(COPY)
+        self._stored = database.sql(STORED)
+
+    def append(self, groups: Sequence[Group]) -> list[int]:
+        """Record all groups that win their versions; returns the places of those that do not.
+
+        Raises ``StoreUnavailableError`` where there is no server, ``BusyError`` where somebody
+        holds a stream too long; what is recorded by then stays, and a rerun finds it.
+        """
+        left = dict(enumerate(groups))
+        lost: list[int] = []
+        give_up = time.monotonic() + RETRY_S
+        while left:
+            try:
+                self._copy_in(left.values())
+                break
+            except ConnectionLostError:
+                if time.monotonic() > give_up:
+                    raise
+            except IntegrityError:
+                taken = self._taken(left)
+                if not taken and time.monotonic() > give_up:
+                    raise
+                lost += [place for place, own in taken.items() if not own]
+                left = {place: group for place, group in left.items() if place not in taken}
+        return lost
+
+    def _copy_in(self, groups: Iterable[Group]) -> None:
+        with (
+            self._database.connection() as conn,
+            transaction(conn) as cursor,
+            cursor.copy(self._copy) as copy,
+        ):
+            copy.set_types(TYPES)
+            for group in groups:
+                for e in group:
+                    copy.write_row((e.originator_id, e.originator_version, e.topic, e.state))
+
+    def _taken(self, groups: Mapping[int, Group]) -> dict[int, bool]:
+        """Which groups meet an event that is stored, and whether it is all their own."""
+        flat = [(place, event) for place, group in groups.items() for event in group]
+        ids = [e.originator_id for _, e in flat]
+        versions = [e.originator_version for _, e in flat]
+        states = [e.state for _, e in flat]
+        rows = self._database.run(
+            lambda conn: conn.execute(self._stored, (ids, versions, states)).fetchall()
+        )
+        same: dict[int, list[bool | None]] = {place: [] for place in groups}
+        for (place, _), (_, is_same, *_) in zip(flat, rows, strict=True):
+            same[place].append(is_same)
+        return {
+            place: all(found)
+            for place, found in same.items()
+            if any(one is not None for one in found)
+        }
