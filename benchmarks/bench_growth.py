@@ -12,6 +12,7 @@ Sizes are the arguments: ``python -m benchmarks.bench_growth 10000 100000 100000
 
 # ruff: noqa: S608 - statements put together from constants
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -26,7 +27,7 @@ import psycopg
 
 from benchmarks.harness import postgres, say, table
 from benchmarks.history import FIRST, copy_history, customer_of, loans_of, phone_of
-from credit_es.store.database import Database
+from credit_es.store.database import SESSION, Database
 from credit_es.store.log import Log
 from credit_es.store.numbers import Numbers
 from credit_es.store.recorder import LogRecorder
@@ -37,7 +38,7 @@ from tests.servers import running_redis
 SIZES: Final = [int(argument) for argument in sys.argv[1:]] or [10_000, 100_000, 1_000_000]
 ROUNDS: Final = 5
 REQUESTS: Final = 200
-SLICE: Final = 4_000
+SLICE: Final = 1_000
 """Customers that the projector meets anew."""
 AT_MOST: Final = 1.25
 
@@ -68,16 +69,17 @@ class Tenant:
         self.events = self.ask("SELECT count(*) FROM {s}.events")
         seconds = time.monotonic() - started
         say(f"  {self.size:,} customers: {self.events:,} events copied in {seconds:.0f} s")
-        started = time.monotonic()
-        subprocess.run(
+        ran = subprocess.run(
             [sys.executable, "-m", "credit_es.cli.main", "projections", "rebuild", "--json"],
             cwd=ROOT,
-            env=self.environment,
-            stdout=subprocess.DEVNULL,
+            env=os.environ | self.environment,
+            stdout=subprocess.PIPE,
             check=True,
         )
-        rate = self.events / (time.monotonic() - started)
-        self.note("rebuild of both tables, events/s", rate)
+        for rebuilt in json.loads(ran.stdout)["rebuilt"]:
+            rate = self.events / rebuilt["seconds"]
+            self.note(f"rebuild of {rebuilt['projection']}, events/s", rate)
+            say(f"  {rebuilt['projection']} rebuilt in {rebuilt['seconds']:.0f} s")
         with psycopg.connect(self.url, autocommit=True) as conn:
             tables = conn.execute(
                 "SELECT tablename FROM pg_tables WHERE schemaname = %s", (self.schema,)
@@ -102,23 +104,20 @@ class Tenant:
         """How fast does the projector feed customers that it has never met?"""
         copy_history(self.url, self.schema, range(self._next, self._next + SLICE))
         self._next += SLICE
+        self.note("projector, events/s", self.catch_up())
+
+    def catch_up(self) -> float:
+        """Feed what was recorded lately, as a projector beside it would have; in events/s."""
         database = Database(self.url, schema=self.schema, pool_size=1)
         with psycopg.connect(self.url, autocommit=True) as conn:
+            conn.execute(SESSION)
             projector = Projector(conn, Log(LogRecorder(database)), self.schema)
             started, events = time.monotonic(), 0
             while batch := projector.step():
                 events += batch
-            self.note("projector, events/s", events / (time.monotonic() - started))
+            seconds = time.monotonic() - started
         database.close()
-
-    def catch_up(self) -> None:
-        """Feed what the last calls recorded, as a projector beside them would have done."""
-        database = Database(self.url, schema=self.schema, pool_size=1)
-        with psycopg.connect(self.url, autocommit=True) as conn:
-            projector = Projector(conn, Log(LogRecorder(database)), self.schema)
-            while projector.step():
-                pass
-        database.close()
+        return events / seconds
 
     def serve(self, stack: ExitStack) -> None:
         """Start its API, until the stack is left."""
@@ -127,21 +126,23 @@ class Tenant:
         stack.callback(self._connection.close)
         self._ingestion_ids = self._known_ingestions()
 
-    def call(self, what: str, requests: int) -> list[float]:
-        """The milliseconds that each of some requests took, but for the first, which connects."""
-        taken = []
+    def connect(self) -> None:
+        """Connect anew: gunicorn does not keep a connection that is idle for long."""
         self._connection.close()
-        for _ in range(requests + 1):
-            method, path, body = CALLS[what](self)
-            raw = json.dumps(body) if body is not None else None
-            headers = {"Content-Type": "application/json"} if raw else {}
-            started = time.perf_counter()
-            self._connection.request(method, path, raw, headers)
-            answer = self._connection.getresponse()
-            content = answer.read()
-            taken.append(1000 * (time.perf_counter() - started))
-            assert answer.status in {200, 201}, (path, answer.status, content)
-        return taken[1:]
+        self._connection.connect()
+
+    def call(self, what: str) -> float:
+        """The milliseconds that one request took."""
+        method, path, body = CALLS[what](self)
+        raw = json.dumps(body) if body is not None else None
+        headers = {"Content-Type": "application/json"} if raw else {}
+        started = time.perf_counter()
+        self._connection.request(method, path, raw, headers)
+        answer = self._connection.getresponse()
+        content = answer.read()
+        taken = 1000 * (time.perf_counter() - started)
+        assert answer.status in {200, 201}, (path, answer.status, content)
+        return taken
 
     def customer(self) -> int:
         """Anybody."""
@@ -253,11 +254,13 @@ def tenants(url: str, redis_url: str) -> Iterator[list[Tenant]]:
 
 
 def measure(grown: Sequence[Tenant]) -> None:
-    """Let the tenants take turns, call by call; the first round only warms up."""
+    """Let the tenants take turns, request by request; the first round only warms up."""
     for number in range(ROUNDS + 1):
         for what in CALLS:
             for tenant in grown:
-                taken = tenant.call(what, REQUESTS if number else REQUESTS // 2)
+                tenant.connect()
+            turns = [[tenant.call(what) for tenant in grown] for _ in range(REQUESTS)]
+            for tenant, taken in zip(grown, zip(*turns, strict=True), strict=True):
                 if number:
                     tenant.note(f"{what}, p50 in ms", statistics.median(taken))
         for tenant in grown:
