@@ -68,7 +68,13 @@ def apply(
     mine = [event for event in batch if projection.concerns(event.topic)]
     if mine:
         rows = table.load(conn, {_uuid(event) for event in mine})
-        table.upsert(conn, fold(projection, rows, mine))
+        held = set(rows)
+        fold(projection, rows, mine)
+        # Behind the fence nobody else writes: a stream without a row still has none, and an
+        # import's rows, nearly all of which are new, can be copied, at half the time.
+        table.update(conn, [(stream, rows[stream]) for stream in held])
+        if fresh := [(stream, row) for stream, row in rows.items() if stream not in held]:
+            table.fill(conn, fresh)
     return batch[-1].id
 
 

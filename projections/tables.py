@@ -74,13 +74,9 @@ class TableOf:
         self._load = SQL("SELECT {} FROM {} WHERE stream_id = ANY(%s)").format(
             self._columns, self.name
         )
-        self._upsert = SQL(
-            "INSERT INTO {} ({}) VALUES ({}) ON CONFLICT (stream_id) DO UPDATE SET {}"
-        ).format(
+        self._update = SQL("UPDATE {} SET {} WHERE stream_id = %s").format(
             self.name,
-            self._columns,
-            SQL(", ").join(SQL("%s") for _ in names),
-            SQL(", ").join(SQL("{0} = excluded.{0}").format(name) for name in names[1:]),
+            SQL(", ").join(SQL("{} = %s").format(name) for name in names[1:]),
         )
 
     def create(self, conn: Connection[TupleRow]) -> None:
@@ -110,10 +106,10 @@ class TableOf:
         rows = conn.execute(self._load, (list(streams),))
         return {row[0]: self.projection.of(row[1:]) for row in rows}
 
-    def upsert(self, conn: Connection[TupleRow], rows: Mapping[UUID, Any]) -> None:
+    def update(self, conn: Connection[TupleRow], rows: Iterable[tuple[UUID, Any]]) -> None:
         """Write rows over those of the same streams."""
         with conn.cursor() as cursor:
-            cursor.executemany(self._upsert, self._values(rows.items()))
+            cursor.executemany(self._update, (v[1:] + v[:1] for v in self._values(rows)))
 
     def fill(self, conn: Connection[TupleRow], rows: Iterable[tuple[UUID, Any]]) -> int:
         """Copy rows into the table, where none of their streams are; returns how many."""
