@@ -17,6 +17,8 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import TupleRow, tuple_row
 from psycopg.sql import SQL, Identifier
 
+from credit_es.store import arrays
+
 T = TypeVar("T")
 
 CONNECT_TIMEOUT_S: Final = 2
@@ -108,6 +110,7 @@ def configure(*, prepared: bool | None) -> Callable[[Connection[Any]], None]:
 
     def after_connect(conn: Connection[Any]) -> None:
         conn.autocommit = True
+        arrays.register(conn)
         pooled = is_pooled(conn)
         if not (prepared if prepared is not None else not pooled):
             conn.prepare_threshold = None

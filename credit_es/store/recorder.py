@@ -6,7 +6,7 @@ below the lowest live floor. ``migrations/0001_events.sql`` has both, and says m
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 from uuid import UUID
 
 from eventsourcing.persistence import (
@@ -27,6 +27,7 @@ from psycopg import Connection, Cursor
 from psycopg.rows import TupleRow
 from psycopg.sql import SQL
 
+from credit_es.store import arrays
 from credit_es.store.database import (
     RETRY_S,
     BusyError,
@@ -131,10 +132,10 @@ class LogRecorder(PostgresApplicationRecorder):
         beside: Beside | None,
     ) -> list[int]:
         columns = (
-            [e.originator_id for e in events],
-            [e.originator_version for e in events],
-            [e.topic for e in events],
-            [e.state for e in events],
+            arrays.uuids(cast("UUID", e.originator_id) for e in events),
+            arrays.int8s(e.originator_version for e in events),
+            arrays.texts(e.topic for e in events),
+            arrays.byteas(e.state for e in events),
         )
         statement, values = (
             (self._append_once, once.columns + columns) if once else (self._append, columns)
