@@ -124,6 +124,11 @@ def test_a_stalled_writer_holds_the_tail_of_its_own_tenant_and_nothing_else(
         assert (floor.pid, floor.state) == (writer.info.backend_pid, "idle in transaction")
         assert floor.seconds > 0
 
+        with stalled.reads.rebuilder() as builder:
+            for projection in PROJECTIONS:
+                assert builder.rebuild(projection).rows == 0
+        stalled.live()
+
         assert other.floor() is None
         assert other.reads.project() > 0
         assert other.behind() == {0}

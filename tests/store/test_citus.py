@@ -19,6 +19,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import TupleRow
 from typer.testing import CliRunner
 
+from credit_es.cli import context
 from credit_es.cli.main import app
 from credit_es.store.citus import PREPARE, require_citus
 from credit_es.store.migrations import MigrationError, lacking
@@ -109,7 +110,11 @@ def install(url: str, folder: Path, node: str, *, version: str) -> Cluster:
 
 def migrate(url: str, schema: str) -> tuple[int, str]:
     environment = {"DATABASE_URL": url, "DATABASE_DIRECT_URL": "", "CREDIT_SCHEMA": schema}
-    ran = CliRunner().invoke(app, ["migrate", "--citus"], env=environment)
+    with pytest.MonkeyPatch.context() as patch:
+        # What a process of its own does to itself, and this one must not do.
+        patch.setattr(context, "log_as", lambda _: None)
+        patch.setattr(context, "entitle", lambda _: None)
+        ran = CliRunner().invoke(app, ["migrate", "--citus"], env=environment)
     return ran.exit_code, ran.output if ran.exception is None else str(ran.exception)
 
 
@@ -164,6 +169,27 @@ def test_triggers_of_a_distributed_log_keep_out_of_replication(cluster: Cluster)
     with cluster.coordinator() as conn:
         found = conn.execute(question, (f"{cluster.schema}.events",)).fetchall()
     assert found == [("O",), ("O",)]
+
+
+def test_a_schema_that_is_distributed_from_its_birth_gets_its_triggers(cluster: Cluster) -> None:
+    """With ``citus.enable_schema_based_sharding`` on, where Citus refuses triggers at once."""
+    with cluster.coordinator() as conn:
+        conn.execute(
+            "CREATE FUNCTION stand_in.refuse() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN"
+            " IF current_setting('citus.enable_unsafe_triggers', true) IS DISTINCT FROM 'on' THEN"
+            " RAISE EXCEPTION 'triggers are not supported on distributed tables'; END IF; END $$"
+        )
+        conn.execute(
+            "CREATE EVENT TRIGGER refuse ON ddl_command_start WHEN TAG IN ('CREATE TRIGGER')"
+            " EXECUTE FUNCTION stand_in.refuse()"
+        )
+        code, said = migrate(cluster.url, cluster.schema)
+        assert code == 0, said
+        with pytest.raises(psycopg.errors.RaiseException, match="not supported"):  # the control
+            conn.execute(
+                f"CREATE TRIGGER more BEFORE INSERT ON {cluster.schema}.events"
+                f" FOR EACH ROW EXECUTE FUNCTION {cluster.schema}.events_number()".encode()
+            )
 
 
 def test_the_sequence_of_the_owning_node_goes_forward_only(cluster: Cluster) -> None:

@@ -53,6 +53,8 @@ def migrate(conninfo: str, schema: str) -> list[str]:
         refuse_pooler(conn)
         conn.execute(LOCK, (schema,))
         conn.execute("SET client_min_messages = warning")
+        # In a schema that Citus has distributed already; any other server takes it for a name.
+        conn.execute("SET citus.enable_unsafe_triggers = on")
         conn.execute(in_schema(SQL("CREATE SCHEMA IF NOT EXISTS {schema}"), schema))
         conn.execute(in_schema(TABLE, schema))
         applied = _applied(conn, schema)
