@@ -15,7 +15,6 @@ from psycopg.conninfo import make_conninfo
 from psycopg.rows import TupleRow
 from psycopg.sql import SQL, Composed, Identifier, Literal
 
-from credit_es.store.database import in_schema
 from credit_es.store.migrations import CONNECT_TIMEOUT_S, MigrationError, refuse_pooler
 
 PREPARE: Final = (
@@ -32,7 +31,16 @@ FUNCTIONS: Final = (
     " AND p.prorettype <> 'trigger'::regtype ORDER BY p.proname"
 )
 HOLDER: Final = "SELECT nodename, nodeport FROM citus_shards WHERE table_name = %s::regclass"
-GIVEN_OUT: Final = SQL("SELECT coalesce(max(position), 0) FROM {schema}.events")
+# What readers may have passed: events, the head that a rebuild reached, numbers rolled back here.
+# A statement each, for Citus joins no table with a sequence.
+PASSED: Final = (
+    SQL("SELECT max(position) FROM {schema}.events"),
+    SQL("SELECT max(position) FROM {schema}.read_tables"),
+    SQL(
+        "SELECT last_value FROM pg_sequences"
+        " WHERE schemaname = {name} AND sequencename = 'log_position'"
+    ),
+)
 
 ALLOW_TRIGGERS: Final = SQL("SET citus.enable_unsafe_triggers = on")
 # A move copies the rows by replication: a trigger that fires there, too, would number them anew.
@@ -98,7 +106,8 @@ def distribute(conninfo: str, schema: str, tell: Tell) -> None:
             do(DELEGATE, function=Literal(function))
         holder = conn.execute(HOLDER, (f"{schema}.events",)).fetchone()
         assert holder is not None
-        (given_out,) = conn.execute(in_schema(GIVEN_OUT, schema)).fetchone() or (0,)
+        found = [conn.execute(question.format(**names)).fetchone() for question in PASSED]
+        given_out = max((row[0] for row in found if row and row[0]), default=0)
         statements = [
             statement.format(**names, given_out=Literal(given_out)).as_string(conn)
             for statement in (MAKE_SEQUENCE, ADVANCE)

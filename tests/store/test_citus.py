@@ -204,6 +204,11 @@ def test_the_sequence_of_the_owning_node_goes_forward_only(cluster: Cluster) -> 
         migrate(cluster.url, cluster.schema)
         assert conn.execute(last.encode()).fetchone() == (3,)
         assert conn.execute(insert.encode() + b" RETURNING position").fetchone() == (4,)
+        # A rebuild recorded the head, beyond the last event: what comes must come after it.
+        conn.execute(f"UPDATE {cluster.schema}.read_tables SET position = 7".encode())
+        conn.execute(f"DROP SEQUENCE {cluster.schema}.log_position".encode())
+        migrate(cluster.url, cluster.schema)
+        assert conn.execute(insert.encode() + b" RETURNING position").fetchone() == (8,)
         conn.execute(f"ALTER SEQUENCE {cluster.schema}.log_position RESTART 900".encode())
         migrate(cluster.url, cluster.schema)
         assert conn.execute(last.encode()).fetchone() == (900,)
