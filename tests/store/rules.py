@@ -189,6 +189,10 @@ def broken_source_rules(sources: Mapping[str, str]) -> set[str]:
         "every other advisory lock has one key, of 64 bits": not mentions(
             r"\bpg_\w*advisory_\w*\((?!hashtextextended\()"
         ),
+        "a transaction on a connection of the pool is bounded": {
+            path for path in mentions(r"[.]transaction[(]") if not path.startswith("projections/")
+        }
+        == {"credit_es/store/database.py", "credit_es/store/migrations/__init__.py"},
         "nothing commits lazily, save the tests' own server": mentions(lazily)
         == ["credit_es/embedded.py"]
         and len(re.findall(lazily, sources["credit_es/embedded.py"])) == 1,

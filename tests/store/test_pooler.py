@@ -19,6 +19,7 @@ from psycopg.rows import TupleRow
 
 from credit_es.application import Lending
 from credit_es.domain.events import LoanApproved
+from credit_es.store.bulk import BulkAppend
 from credit_es.store.database import BusyError, Database, is_pooled
 from credit_es.store.idempotency import Once
 from credit_es.store.log import Log
@@ -52,6 +53,7 @@ class Race(NamedTuple):
     """What clients recorded, what the tail reader read, and what went wrong for any of them."""
 
     customers: list[int]
+    copied: int
     positions: list[int]
     failures: list[BaseException]
 
@@ -63,7 +65,9 @@ class Client:
         given = settings(url, schema, prepared_statements=prepared)
         self._lending = Lending(given, pool_size=1)
         self._read = ReadModel(self._lending.database)
+        self._bulk = BulkAppend(self._lending.database)
         self.numbers: list[int] = []
+        self.copied = 0
 
     def work(self, *, until: float) -> None:
         try:
@@ -84,6 +88,8 @@ class Client:
         assert (customer.number, customer.first_name) == (number, name)
         assert [loan.number for loan in loans] == [outcome.decision.loan_number]
         assert self._read.customer(number) == (customer, loans)
+        assert self._bulk.append([[stored(uuid4())] for _ in range(20)]) == []
+        self.copied += 20
 
 
 class Reader:
@@ -120,6 +126,7 @@ def race(pooled_url: str, database_url: str, schema: str) -> Callable[..., Race]
             reading = pool.submit(reader.read, until=lambda: all(one.done() for one in working))
         return Race(
             customers=[number for client in clients for number in client.numbers],
+            copied=sum(client.copied for client in clients),
             positions=reader.positions[1:],
             failures=[error for one in (*working, reading) if (error := one.exception())],
         )
@@ -136,7 +143,7 @@ def test_eight_clients_share_a_pooler_and_nothing_is_missed_or_mixed_up(
     assert len(run.customers) == len(set(run.customers)) > CLIENTS
     positions = conn.execute(f"SELECT position FROM {schema}.events ORDER BY position".encode())
     assert run.positions == [position for (position,) in positions]
-    assert len(run.positions) == FACTS * len(run.customers)
+    assert len(run.positions) == FACTS * len(run.customers) + run.copied
 
 
 @pytest.mark.slow

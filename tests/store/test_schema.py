@@ -202,6 +202,7 @@ def test_our_own_code_keeps_the_rules_that_no_catalog_shows() -> None:
 
 ALONE = "positions are taken and floors left by 0001_events.sql alone"
 ONE_KEY = "every other advisory lock has one key, of 64 bits"
+BOUNDED = "a transaction on a connection of the pool is bounded"
 AT_ONCE = "nothing commits lazily, save the tests' own server"
 
 
@@ -213,6 +214,7 @@ AT_ONCE = "nothing commits lazily, save the tests' own server"
         ("SET LOCAL credit.floor = 'credit'", ALONE),
         ("SELECT pg_advisory_lock(%s, %s)", ONE_KEY),
         ("SELECT pg_try_advisory_xact_lock(4711)", ONE_KEY),
+        ("with conn.transaction():", BOUNDED),
         ("SET synchronous_commit = off", AT_ONCE),
         ("set local synchronous_commit to 'off'", AT_ONCE),
         ("SELECT set_config('synchronous_commit', 'off', true)", AT_ONCE),
