@@ -306,7 +306,7 @@ class Ready(Answer, frozen=True, kw_only=True):
     """The service works; ``degraded`` names what does not, and what then only comes later."""
 
     status: Literal["ready"]
-    degraded: list[Literal["redis", "worker", "projector", "poison"]]
+    degraded: list[Literal["redis", "worker", "projector", "poison", "replica"]]
     projections: list[ProjectionState]
 
 

@@ -18,12 +18,18 @@ from credit_es.application import Lending
 from credit_es.audit import Audit
 from credit_es.importing import Importing
 from credit_es.settings import Settings
+from credit_es.store.ingestions import Ingestions
+from credit_es.store.log import Log
+from credit_es.store.replica import replica_log
 from projections.reading import ReadModel
 from workers.broker import Broker
 
 
 class Services(Struct, frozen=True, kw_only=True):
-    """What the routes call; ``upload_limit`` is that of one workbook, in bytes."""
+    """What the routes call; ``upload_limit`` is that of one workbook, in bytes.
+
+    ``replica`` is where lists and reports are read, None where that is the primary.
+    """
 
     lending: Lending
     read_model: ReadModel
@@ -31,18 +37,27 @@ class Services(Struct, frozen=True, kw_only=True):
     audit: Audit
     broker: Broker
     upload_limit: int
+    replica: Log | None
+
+    def close(self) -> None:
+        """Close what is connected."""
+        self.lending.close()
+        if self.replica:
+            self.replica.database.close()
 
 
 def connect(settings: Settings, *, pool_size: int) -> Services:
     """The services of one process; they connect when first used. After a fork, never before."""
     lending = Lending(settings, pool_size=pool_size)
+    replica = replica_log(settings, pool_size=pool_size)
     return Services(
         lending=lending,
-        read_model=ReadModel(lending.database),
+        read_model=ReadModel(lending.database, replica.database if replica else None),
         importing=Importing(lending),
         audit=Audit(lending.reader),
         broker=Broker(settings.redis_url, settings.schema),
         upload_limit=settings.upload_limit,
+        replica=replica,
     )
 
 
@@ -50,6 +65,8 @@ def create_app(services: Services) -> "falcon.App[falcon.Request, falcon.Respons
     """The WSGI application. Every path works with and without a trailing slash."""
     lending, read_model, importing = services.lending, services.read_model, services.importing
     broker, ingestions = services.broker, services.importing.ingestions
+    replica = services.replica.database if services.replica else None
+    reports = [Ingestions(replica), ingestions] if replica else [ingestions]
     all_ingestions = AllIngestions(importing, broker.enqueue, upload_limit=services.upload_limit)
     routes: list[tuple[str, Described]] = [
         ("/register", Register(lending)),
@@ -63,9 +80,9 @@ def create_app(services: Services) -> "falcon.App[falcon.Request, falcon.Respons
         ("/decisions/{decision_id}", OneDecision(services.audit)),
         ("/ingestions", all_ingestions),
         ("/ingestions/{ingestion_id}", OneIngestion(ingestions)),
-        ("/ingestions/{ingestion_id}/report.xlsx", IngestionReport(ingestions)),
+        ("/ingestions/{ingestion_id}/report.xlsx", IngestionReport(ingestions, reports)),
         ("/health/live", Live()),
-        ("/health/ready", Readiness(lending.database, broker)),
+        ("/health/ready", Readiness(lending.database, broker, replica)),
     ]
     app = falcon.App(middleware=[RequestLog()])
     app.req_options.strip_url_path_trailing_slash = True

@@ -121,7 +121,7 @@ class Server(BaseApplication):  # type: ignore[misc]
 
     def _worker_exit(self, _arbiter: Any, _worker: Any) -> None:
         if self._services is not None:
-            self._services.lending.close()
+            self._services.close()
 
 
 def serve(settings: Settings) -> None:

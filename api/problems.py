@@ -24,6 +24,7 @@ from credit_es.domain.errors import (
 )
 from credit_es.store.database import BusyError, ConnectionLostError, StoreUnavailableError
 from credit_es.store.idempotency import KeyReusedError
+from credit_es.store.replica import ReplicaUnavailableError
 from projections.projection import PoisonError
 
 log = structlog.get_logger()
@@ -133,6 +134,7 @@ def add_error_handlers(app: "falcon.App[falcon.Request, falcon.Response]") -> No
     app.add_error_handler(ContendedError, _via(_busy))
     app.add_error_handler(StoreUnavailableError, _via(_no_store))
     app.add_error_handler(ConnectionLostError, _via(_connection_lost))
+    app.add_error_handler(ReplicaUnavailableError, _via(_no_replica))
     app.add_error_handler(PoisonError, _via(_poisoned))
     app.add_error_handler(Exception, _unexpected)
 
@@ -181,6 +183,11 @@ def _busy(_error: Exception) -> ProblemError:
 def _no_store(error: Exception) -> ProblemError:
     log.warning("store unavailable", error=str(error).strip())
     return UnavailableError("The database does not answer now: send the request again.")
+
+
+def _no_replica(error: Exception) -> ProblemError:
+    log.warning("replica unavailable", error=str(error).strip())
+    return UnavailableError("The read replica does not answer now: send the request again.")
 
 
 def _connection_lost(error: Exception) -> ProblemError:

@@ -19,8 +19,9 @@ class SettingsError(Exception):
 class Settings(Struct, frozen=True, kw_only=True):
     """What one process is told; the field's name in capitals is the variable's, save for a prefix.
 
-    ``first_number`` is the first customer and loan number given out here; lower ones are the
-    lender's own. Sizes are bytes, times seconds.
+    ``database_read_url`` is empty where everything is read on the primary. ``first_number`` is the
+    first customer and loan number given out here; lower ones are the lender's own. Sizes are bytes,
+    times seconds.
     """
 
     database_url: str
@@ -32,6 +33,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     first_number: int = 10_000_001
     upload_limit: int = 32 * MIB
     prepared_statements: bool | None = None
+    database_read_url: str = ""
     host: str = "127.0.0.1"
     port: int = 8000
     api_workers: int = 2
@@ -49,6 +51,7 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     return Settings(
         database_url=database_url,
         database_direct_url=environ.get("DATABASE_DIRECT_URL") or database_url,
+        database_read_url=environ.get("DATABASE_READ_URL", ""),
         redis_url=environ.get("REDIS_URL", ""),
         schema=_schema(environ.get("CREDIT_SCHEMA", "credit")),
         policy=environ.get("CREDIT_POLICY") or "standard",

@@ -69,10 +69,15 @@ class CustomerPage(Struct, frozen=True, kw_only=True):
 
 
 class ReadModel:
-    """What readers ask of one schema."""
+    """What readers ask of one schema.
 
-    def __init__(self, database: Database) -> None:
+    One customer, one loan: of ``database``, always up to date. Lists over many: of ``lists``, which
+    may be a replica's and late, and say how late.
+    """
+
+    def __init__(self, database: Database, lists: Database | None = None) -> None:
         self._database = database
+        self._lists = lists or database
         self._loan = self._statement(LOAN)
         self._customer = self._statement(SQL(CUSTOMER))
         self._customer_and_loans = self._statement(CUSTOMER_AND_LOANS)
@@ -118,14 +123,18 @@ class ReadModel:
     def by_phone(self, phone_number: int, *, after: int, limit: int) -> CustomerPage:
         """Customers with this phone, by number, as far as they are projected."""
 
-        def read(conn: Connection[TupleRow]) -> CustomerPage:
-            live = live_table(conn, CUSTOMERS, self._database.schema)
+        schema = self._database.schema
+
+        def read(conn: Connection[TupleRow]) -> tuple[int, list[TupleRow]]:
+            live = live_table(conn, CUSTOMERS, schema)
             values = (phone_number, after, limit)
             rows = conn.execute(self._by_phone, values, prepare=True).fetchall()
-            behind = lag(conn, self._database.schema, live.position if live else 0)
-            return CustomerPage(customers=[CUSTOMERS.of(row) for row in rows], lag=behind)
+            return live.position if live else 0, rows
 
-        return self._database.run(read)
+        position, rows = self._lists.run(read)
+        # A replica cannot tell a quiet primary from one it no longer hears: ask the primary itself.
+        behind = self._database.run(lambda conn: lag(conn, schema, position))
+        return CustomerPage(customers=[CUSTOMERS.of(row) for row in rows], lag=behind)
 
     def _customer_alone(self, customer_number: int) -> Customer:
         stream = customer_stream(customer_number)

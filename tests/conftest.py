@@ -12,10 +12,16 @@ from tests.servers import RunningServer, running_postgres, running_redis
 
 
 @pytest.fixture(scope="session")
-def postgres_url() -> Iterator[str]:
+def postgres() -> Iterator[RunningServer]:
     """A Postgres shared by the tests of one process; it never flushes to the disk."""
     with running_postgres(durable=False) as server:
-        yield server.url
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_url(postgres: RunningServer) -> str:
+    """Where it answers."""
+    return postgres.url
 
 
 @pytest.fixture(scope="session")

@@ -84,6 +84,7 @@ class RunningServer:
                 f"--dbname={server.url}&application_name=standby",
                 f"--pgdata={data}",
                 "--checkpoint=fast",
+                "--no-sync",
                 "--write-recovery-conf",
             ],
             cwd=server.cwd,
@@ -140,12 +141,12 @@ def running_postgres(*, durable: bool) -> Iterator[RunningServer]:
 
 
 @contextmanager
-def running_standby(primary: RunningServer) -> Iterator[RunningServer]:
+def running_standby(primary: RunningServer, *, durable: bool) -> Iterator[RunningServer]:
     """A standby named ``standby`` that follows ``primary``, gone afterwards."""
     with temporary_home() as home:
         (home.path / "software").symlink_to(primary.home / "software")
         primary.back_up(home.path / "postgres")
-        yield from _running(embedded.postgres(home))
+        yield from _running(embedded.postgres(home, durable=durable))
 
 
 def either(first: RunningServer, second: RunningServer) -> str:

@@ -31,6 +31,7 @@ def test_every_variable_is_read() -> None:
     environ = {
         "DATABASE_URL": URL,
         "DATABASE_DIRECT_URL": "postgresql://direct/credit",
+        "DATABASE_READ_URL": "postgresql://replica/credit",
         "REDIS_URL": "redis://there",
         "CREDIT_SCHEMA": "tenant_1",
         "CREDIT_POLICY": "literal",
@@ -46,6 +47,7 @@ def test_every_variable_is_read() -> None:
     assert read_settings(environ) == Settings(
         database_url=URL,
         database_direct_url="postgresql://direct/credit",
+        database_read_url="postgresql://replica/credit",
         redis_url="redis://there",
         schema="tenant_1",
         policy="literal",

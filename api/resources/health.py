@@ -8,14 +8,14 @@ import falcon
 from api.answers import Alive, ProjectionState, Ready, answer
 from api.openapi import Method, Operation
 from api.problems import UnavailableError
-from credit_es.store.database import Database
+from credit_es.store.database import Database, StoreUnavailableError
 from credit_es.store.migrations import lacking
 from projections.status import ProjectionStatus, is_led, status
 from projections.tables import PROJECTIONS
 
 LATE_S: Final = 10.0
 """How far behind a read table may be before the projector counts as degraded."""
-Degraded = Literal["redis", "worker", "projector", "poison"]
+Degraded = Literal["redis", "worker", "projector", "poison", "replica"]
 
 
 class WakeUp(Protocol):
@@ -53,9 +53,10 @@ class Readiness:
         "get": Operation(summary="Does the service work?", tag="health", answers={200: Ready})
     }
 
-    def __init__(self, database: Database, wake_up: WakeUp) -> None:
+    def __init__(self, database: Database, wake_up: WakeUp, replica: Database | None) -> None:
         self._database = database
         self._wake_up = wake_up
+        self._replica = replica
 
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
         """Answer 200 when Postgres answers and is migrated; all else only degrades the service."""
@@ -72,6 +73,7 @@ class Readiness:
             "worker": redis and not self._wake_up.workers_alive(),
             "projector": late or not led,
             "poison": poisoned,
+            "replica": not self._replica_answers(),
         }
         answer(
             resp,
@@ -83,6 +85,15 @@ class Readiness:
         )
 
     on_head = on_get
+
+    def _replica_answers(self) -> bool:
+        if self._replica is None:
+            return True
+        try:
+            self._replica.run(lambda conn: conn.execute("SELECT 1"))
+        except StoreUnavailableError:
+            return False
+        return True
 
     def _look(self, conn: Any) -> tuple[list[str], list[ProjectionStatus], bool]:
         schema = self._database.schema

@@ -1,6 +1,6 @@
 """Ingestions: two workbooks handed in, followed to their end, reported."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any, ClassVar, Final
@@ -25,14 +25,12 @@ from api.openapi import READ_PROBLEMS, XLSX, Link, Method, Operation
 from api.problems import RETRY_AFTER_S, NotThereError, ProblemError
 from api.requests import CheckQuery, FindingsQuery, IngestionsQuery, path_uuid, valid
 from api.uploads import digest, read_uploads
-from credit_es.domain.cells import Finding
 from credit_es.domain.errors import UnknownIngestionError
 from credit_es.domain.events import Counts
 from credit_es.importing import Importing
 from credit_es.store.ingestions import Ingestions, QueuedIngestion
 from workers.report import report_xlsx
 
-FINDINGS_A_QUERY: Final = 5_000
 LATEST: Final = (datetime.max.replace(tzinfo=UTC), UUID(int=2**128 - 1))
 """A place in the list that comes before all."""
 
@@ -161,13 +159,17 @@ class IngestionReport:
         )
     }
 
-    def __init__(self, ingestions: Ingestions) -> None:
+    def __init__(self, ingestions: Ingestions, reports: Sequence[Ingestions]) -> None:
+        """``reports`` are where a finished one is looked for, the primary's last."""
         self._ingestions = ingestions
+        self._reports = reports
 
     def on_get(self, _req: falcon.Request, resp: falcon.Response, ingestion_id: str) -> None:
         """Give the counts and every finding as a workbook, once the ingestion has ended."""
         one = _find(self._ingestions, ingestion_id)
-        if one.finished_at is None:
+        made = (where.report(one.job.ingestion_id, report_xlsx) for where in self._reports)
+        report = next((found for found in made if found is not None), None)
+        if report is None:
             raise ProblemError(
                 HTTPStatus.CONFLICT,
                 "not-finished",
@@ -176,15 +178,9 @@ class IngestionReport:
             )
         resp.content_type = XLSX
         resp.downloadable_as = f"ingestion-{ingestion_id}.xlsx"
-        resp.data = report_xlsx(one, self._all_findings(one.job.ingestion_id))
+        resp.data = report
 
     on_head = on_get
-
-    def _all_findings(self, ingestion_id: UUID) -> Iterator[Finding]:
-        after = 0
-        while some := self._ingestions.findings(ingestion_id, after=after, limit=FINDINGS_A_QUERY):
-            yield from some
-            after += len(some)
 
 
 def _find(ingestions: Ingestions, ingestion_id: str) -> QueuedIngestion:

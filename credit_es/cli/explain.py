@@ -1,11 +1,13 @@
 """``credit-es explain``: why a loan was granted, or an application declined."""
 
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from credit_es.cli import context
 from credit_es.cli.context import CommandError, ExitCode
+from credit_es.settings import Settings
 
 if TYPE_CHECKING:
     from credit_es.audit import DecisionRecord
@@ -20,16 +22,11 @@ def explain(
 ) -> None:
     """Show what a decision knew, what it came to, and why."""
     settings = context.settings()
-    from credit_es.application import Lending  # noqa: PLC0415
-    from credit_es.audit import Audit, ImportedLoanError  # noqa: PLC0415
+    from credit_es.audit import ImportedLoanError  # noqa: PLC0415
     from credit_es.domain.errors import DomainError  # noqa: PLC0415
 
-    audit = Audit(Lending(settings, pool_size=1).reader)
     try:
-        if loan_or_decision.isascii() and loan_or_decision.isdigit():
-            record = audit.decision_of_loan(int(loan_or_decision))
-        else:
-            record = audit.decision(loan_or_decision)
+        record = _find(settings, loan_or_decision)
     except ImportedLoanError as error:
         raise CommandError(
             f"Loan {loan_or_decision} came with a workbook: it was decided before credit-es knew "
@@ -42,6 +39,27 @@ def explain(
         context.print_json(record)
     else:
         _print(record)
+
+
+def _find(settings: Settings, loan_or_decision: str) -> "DecisionRecord":
+    """The decision as the read replica has it; what that lacks is asked of the primary."""
+    from credit_es.application import Lending  # noqa: PLC0415
+    from credit_es.audit import Audit  # noqa: PLC0415
+    from credit_es.domain.errors import UnknownDecisionError, UnknownLoanError  # noqa: PLC0415
+    from credit_es.store.log import Log  # noqa: PLC0415
+    from credit_es.store.replica import replica_log  # noqa: PLC0415
+
+    def ask(log: Log) -> "DecisionRecord":
+        audit = Audit(log)
+        with closing(log.database):
+            if loan_or_decision.isascii() and loan_or_decision.isdigit():
+                return audit.decision_of_loan(int(loan_or_decision))
+            return audit.decision(loan_or_decision)
+
+    if replica := replica_log(settings, pool_size=1):
+        with suppress(UnknownDecisionError, UnknownLoanError):
+            return ask(replica)
+    return ask(Lending(settings, pool_size=1).reader)
 
 
 def _print(record: "DecisionRecord") -> None:

@@ -90,14 +90,11 @@ def retry(name: NameOrAll = None) -> None:
 def verify(name: NameOrAll = None, *, as_json: AsJson = False) -> None:
     """Fold the log again and compare with the read tables; exits 3 on a difference."""
     settings = context.settings()
-    from credit_es.store.log import Log  # noqa: PLC0415
-    from credit_es.store.recorder import LogRecorder  # noqa: PLC0415
     from projections.verify import VerifyError  # noqa: PLC0415
     from projections.verify import verify as differences_of  # noqa: PLC0415
 
     differences: list[Difference] = []
-    with _database(settings) as database, database.connection() as conn, _bar() as progress:
-        reader = Log(LogRecorder(database))
+    with _log(settings) as reader, reader.database.connection() as conn, _bar() as progress:
         try:
             for projection in _named(name):
                 differences += differences_of(conn, reader, settings.schema, projection, progress)
@@ -130,6 +127,23 @@ def _database(settings: Settings) -> Iterator[Any]:
         yield database
     finally:
         database.close()
+
+
+@contextmanager
+def _log(settings: Settings) -> Iterator[Any]:
+    """The log of the read replica, where there is one: folding all of it is work."""
+    from credit_es.store.log import Log  # noqa: PLC0415
+    from credit_es.store.recorder import LogRecorder  # noqa: PLC0415
+    from credit_es.store.replica import replica_log  # noqa: PLC0415
+
+    if replica := replica_log(settings, pool_size=2):
+        try:
+            yield replica
+        finally:
+            replica.database.close()
+    else:
+        with _database(settings) as database:
+            yield Log(LogRecorder(database))
 
 
 @contextmanager

@@ -66,10 +66,11 @@ class ConnectionLostError(StoreUnavailableError):
     """The connection went away while it was used; whether anything was recorded is unknown."""
 
 
-def connection_info(url: str) -> str:
+def connection_info(url: str, *, writes: bool = True) -> str:
     """``url`` with the time-outs and name that it does not set itself.
 
-    Of several hosts the one is meant that takes writes, unless ``target_session_attrs`` is given.
+    For ``writes`` the one of several hosts is meant that takes them, unless the URL's own
+    ``target_session_attrs`` says otherwise.
     """
     given = conninfo_to_dict(url)
     ours: dict[str, str | int] = {
@@ -77,7 +78,7 @@ def connection_info(url: str) -> str:
         "application_name": "credit-es",
         **WATCHFUL,
     }
-    if "," in f"{given.get('host')}{given.get('hostaddr')}":
+    if writes and "," in f"{given.get('host')}{given.get('hostaddr')}":
         ours["target_session_attrs"] = "read-write"
     return make_conninfo(url, **{k: v for k, v in ours.items() if k not in given})
 
@@ -124,11 +125,17 @@ class Database(PostgresDatastore):
     """One process's connections. Build it after a fork, never before."""
 
     def __init__(
-        self, url: str, *, schema: str, pool_size: int = 4, prepared: bool | None = None
+        self,
+        url: str,
+        *,
+        schema: str,
+        pool_size: int = 4,
+        prepared: bool | None = None,
+        writes: bool = True,
     ) -> None:
         super().__init__("", "", "", "", "", schema=schema)
         self.pool = ConnectionPool(
-            connection_info(url),
+            connection_info(url, writes=writes),
             connection_class=Connection[Any],
             kwargs={"row_factory": tuple_row},
             min_size=1,

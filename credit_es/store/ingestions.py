@@ -6,14 +6,14 @@ workbooks. The workbooks themselves are kept under their SHA-256.
 
 # ruff: noqa: S608 - statements put together from constants
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date, datetime
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 from uuid import UUID
 
 import msgspec
 from msgspec import Struct
-from psycopg import Cursor
+from psycopg import Connection, Cursor
 from psycopg.rows import TupleRow
 from psycopg.sql import SQL
 
@@ -22,6 +22,7 @@ from credit_es.domain.rows import Finding
 from credit_es.store.database import Database
 from credit_es.store.recorder import Beside
 
+T = TypeVar("T")
 Status = Literal["queued", "running", "succeeded", "failed"]
 
 KEEP: Final = SQL(
@@ -85,6 +86,7 @@ OVERDUE: Final = SQL(
     " RETURNING ingestion_id"
 )
 
+FINDINGS_A_QUERY: Final = 5_000
 LEASE_S: Final = 20.0
 """How long a running job without a sign of life is its worker's."""
 
@@ -230,12 +232,33 @@ class Ingestions:
 
     def findings(self, ingestion_id: UUID, *, after: int, limit: int) -> list[Finding]:
         """A page of findings; the first one's number is ``after`` + 1."""
-        values = (ingestion_id, after, limit)
-        rows = self._database.run(lambda conn: conn.execute(self._sql(FINDINGS), values).fetchall())
-        return [
-            Finding(workbook=w, sheet=sheet, row=row, column=column, code=code, message=message)
-            for w, sheet, row, column, code, message in rows
-        ]
+        statement = self._sql(FINDINGS)
+        return self._database.run(
+            lambda conn: _findings(conn, statement, ingestion_id, after, limit)
+        )
+
+    def report(
+        self, ingestion_id: UUID, make: Callable[[QueuedIngestion, Iterator[Finding]], T]
+    ) -> T | None:
+        """What ``make`` makes of an ended ingestion and all of its findings.
+
+        None where the end is not known, as on a replica that is late.
+        """
+
+        def read(conn: Connection[TupleRow]) -> T | None:
+            row = conn.execute(self._sql(ONE), (ingestion_id,)).fetchone()
+            one = _ingestion(row) if row else None
+            if one is None or one.finished_at is None:
+                return None
+            return make(one, self._pages(conn, ingestion_id))
+
+        return self._database.run(read)
+
+    def _pages(self, conn: Connection[TupleRow], ingestion_id: UUID) -> Iterator[Finding]:
+        after = 0
+        while some := _findings(conn, self._sql(FINDINGS), ingestion_id, after, FINDINGS_A_QUERY):
+            yield from some
+            after += len(some)
 
     def touch(self, ingestion_ids: Sequence[UUID]) -> None:
         """Say that a worker is at these."""
@@ -251,6 +274,16 @@ class Ingestions:
             lambda conn: conn.execute(self._sql(OVERDUE), (after_s, LEASE_S)).fetchall()
         )
         return [ingestion_id for (ingestion_id,) in rows]
+
+
+def _findings(
+    conn: Connection[TupleRow], statement: bytes, ingestion_id: UUID, after: int, limit: int
+) -> list[Finding]:
+    rows = conn.execute(statement, (ingestion_id, after, limit)).fetchall()
+    return [
+        Finding(workbook=w, sheet=sheet, row=row, column=column, code=code, message=message)
+        for w, sheet, row, column, code, message in rows
+    ]
 
 
 def _ingestion(row: TupleRow) -> QueuedIngestion:

@@ -59,7 +59,7 @@ class Pair(NamedTuple):
 def pair() -> Iterator[Pair]:
     with running_postgres(durable=True) as primary:
         prepare(primary.url, SCHEMA)
-        with running_standby(primary) as standby:
+        with running_standby(primary, durable=True) as standby:
             # The standby first: it must be passed over while it is one.
             yield Pair(primary, standby, either(standby, primary))
 
