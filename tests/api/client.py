@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import IO, Any
@@ -126,18 +126,23 @@ class Server:
 
     def send(self, method: str, path: str, body: object = None, **headers: str) -> Answer:
         """One request on a connection of its own."""
-        raw = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        if not isinstance(body, bytes) and body is not None:
-            named = {"Content-Type": "application/json"} | named
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=30)
-        try:
-            connection.request(method, path, raw, named)
-            response = connection.getresponse()
-            answered = {name.lower(): value for name, value in response.getheaders()}
-            return Answer(response.status, answered, response.read())
-        finally:
-            connection.close()
+        return send(self.port, method, path, body, **headers)
+
+
+def send(port: int, method: str, path: str, body: object = None, **headers: str) -> Answer:
+    """One request to whoever serves a port here, on a connection of its own."""
+    raw = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    if not isinstance(body, bytes) and body is not None:
+        named = {"Content-Type": "application/json"} | named
+    connection = HTTPConnection("127.0.0.1", port, timeout=30)
+    try:
+        connection.request(method, path, raw, named)
+        response = connection.getresponse()
+        answered = {name.lower(): value for name, value in response.getheaders()}
+        return Answer(response.status, answered, response.read())
+    finally:
+        connection.close()
 
 
 def settings_of(database_url: str, schema: str, redis_url: str, **more: str) -> Settings:
@@ -164,14 +169,14 @@ def prepare(database_url: str, schema: str) -> None:
 
 
 @contextmanager
-def serving(environment: dict[str, str]) -> Iterator[Server]:
-    """A running `credit-es api`; all of it is gone afterwards."""
+def serving(environment: dict[str, str], *, first: str = "") -> Iterator[Server]:
+    """A running `credit-es api`, which does ``first``; all of it is gone afterwards."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
-            [sys.executable, "-c", "from credit_es.cli.main import main; main()", "api"],
+            [sys.executable, "-c", f"{first}\nfrom credit_es.cli.main import main; main()", "api"],
             cwd=ROOT,
             env={**os.environ, **environment, "PORT": str(port)},
             stdout=subprocess.DEVNULL,
@@ -190,6 +195,8 @@ def serving(environment: dict[str, str]) -> Iterator[Server]:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
             process.wait(15)
+            with suppress(ProcessLookupError):  # workers whose parent a test has killed
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def _answers(server: Server) -> bool:

@@ -8,9 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.test_run import Service, pytestmark, service, until
+from tests.faults.service import Service
+from tests.processes import LISTED, until
 
-__all__ = ["pytestmark", "service"]
+pytestmark = [
+    pytest.mark.fault,
+    pytest.mark.skipif(not LISTED, reason="only Linux lists processes with their environment"),
+]
 
 README = Path(__file__).parents[2] / "README.md"
 

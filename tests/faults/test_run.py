@@ -3,123 +3,24 @@
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
-import sys
-import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import suppress
-from pathlib import Path
 from typing import Final
 
 import pytest
 
-from tests.processes import LISTED, Seen, processes_with
+from tests.faults.service import Service
+from tests.processes import LISTED, until
 
 pytestmark = [
     pytest.mark.fault,
     pytest.mark.skipif(not LISTED, reason="only Linux lists processes with their environment"),
 ]
 
-RUN: Final = [sys.executable, "-P", "-m", "credit_es.cli.main"]
 OURS: Final = {"run", "guardian", "api", "projector", "worker"}
-
-
-class Service:
-    """One `credit-es run`, its environment and what it said."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.port = _free_port()
-        self.environ = {
-            **{name: value for name, value in os.environ.items() if "_URL" not in name},
-            "CREDIT_STATE": str(folder / "state"),
-            "CREDIT_SAMPLE_DATA": "0",
-            "PORT": str(self.port),
-        }
-        self._output = folder / "output"
-        self.child: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        """Start it and wait until it says that it runs."""
-        self._output.write_bytes(b"")
-        with self._output.open("ab") as output:
-            self.child = subprocess.Popen(
-                [*RUN, "run"], env=self.environ, stdout=output, stderr=output
-            )
-        until(lambda: "credit-es is running" in self.said() or self._ended(), timeout_s=60)
-        assert not self._ended(), self.said()
-
-    def command(self, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-        """Give another command in the same environment."""
-        return subprocess.run(
-            [*RUN, *arguments],
-            env={**self.environ, **environ},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-
-    def said(self) -> str:
-        """What it wrote to the terminal."""
-        return self._output.read_text()
-
-    def processes(self) -> list[Seen]:
-        """All that runs of it."""
-        return processes_with(str(self.folder))
-
-    def signal(self, number: signal.Signals) -> int:
-        """Signal the supervisor and wait for its end; answers its exit code."""
-        assert self.child is not None
-        self.child.send_signal(number)
-        return self.child.wait(15)
-
-    def lives(self) -> bool:
-        """Whether its API answers."""
-        try:
-            url = f"http://127.0.0.1:{self.port}/health/live"
-            with urllib.request.urlopen(url, timeout=2) as answer:
-                return bool(answer.status == 200)
-        except OSError:
-            return False
-
-    def _ended(self) -> bool:
-        return self.child is not None and self.child.poll() is not None
-
-
-@pytest.fixture
-def service() -> Iterator[Service]:
-    """A service that is gone after the test, whatever the test did to it."""
-    folder = Path(tempfile.mkdtemp(prefix="credit-es-tests-"))
-    folder.chmod(0o755)
-    one = Service(folder)
-    yield one
-    if one.child is not None:
-        one.child.kill()
-        one.child.wait()
-    for process in one.processes():
-        with suppress(ProcessLookupError):  # the guardian ends them, too
-            os.kill(process.pid, signal.SIGKILL)
-    until(lambda: not one.processes())
-    shutil.rmtree(folder)
-
-
-def until(holds: Callable[[], bool], *, timeout_s: float = 20) -> None:
-    end = time.monotonic() + timeout_s
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _titles(service: Service) -> set[str]:
