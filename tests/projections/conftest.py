@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -112,11 +111,3 @@ def start(house: House, tmp_path: Path) -> Iterator[Callable[[], Process]]:
     for process in started:
         process.child.kill()
         process.child.wait()
-
-
-def until(holds: Callable[[], bool], *, timeout_s: float = 20) -> float:
-    began = time.monotonic()
-    while not holds():
-        assert time.monotonic() < began + timeout_s
-        time.sleep(0.02)
-    return time.monotonic() - began

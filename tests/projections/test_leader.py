@@ -3,13 +3,16 @@
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import psycopg
 import pytest
 
 from projections.status import status
-from tests.projections.conftest import House, Process, until
+from tests.processes import until
+from tests.projections.conftest import House, Process
 from tests.projections.history import happen
+from tests.store.given import BY, person
 
 pytestmark = pytest.mark.fault
 
@@ -61,6 +64,67 @@ def test_a_projector_whose_connections_are_killed_leads_again(
     until(lambda: caught_up(house))
     assert leader.said("projector waits for postgres")
     assert house.differences() == []
+
+
+def test_a_leader_that_was_frozen_and_lost_its_lock_meanwhile_stands_by(
+    house: House, start: Callable[[], Process]
+) -> None:
+    first = start()
+    until(lambda: first.said("projector leads"))
+    happen(house.lending, 1)
+    until(lambda: caught_up(house))
+    first.child.send_signal(signal.SIGSTOP)
+    with other_backends_ended(house):
+        second = start()
+    until(lambda: second.said("projector leads"))
+    happen(house.lending, 1)
+    until(lambda: caught_up(house))
+    first.child.send_signal(signal.SIGCONT)
+    until(lambda: first.said("projector stands by"))
+    happen(house.lending, 1)
+    until(lambda: caught_up(house))
+    assert house.differences() == []
+
+
+@pytest.fixture
+def marks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("CREDIT_TEST_MARKS", str(tmp_path))
+    return tmp_path
+
+
+def overtaken(house: House, start: Callable[..., Process], marks: Path) -> Process:
+    """One that has lost its lock unnoticed, and what it has read was fed meanwhile, and more."""
+    first = start("tests.projections.oblivious")
+    until(lambda: first.said("projector leads"))
+    house.lending.register(person(), BY)
+    until((marks / "has read").exists)
+    second = start()
+    until(lambda: second.said("projector leads"))
+    happen(house.lending, 1)
+    until(lambda: caught_up(house))
+    (marks / "may write").touch()
+    return first
+
+
+def test_a_leader_that_lost_its_lock_unnoticed_writes_nothing(
+    house: House, start: Callable[..., Process], marks: Path
+) -> None:
+    first = overtaken(house, start, marks)
+    until(lambda: first.said("projection moved by another"))
+    happen(house.lending, 1)  # and now both lead
+    until(lambda: caught_up(house))
+    assert [one.problem for one in status(house.conn, house.schema)] == [None, None]
+    assert house.differences() == []
+
+
+def test_without_the_fence_a_leader_that_lost_its_lock_unnoticed_poisons_a_projection(
+    house: House, start: Callable[..., Process], marks: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The control: the position that it moves back lets the other one feed facts once more."""
+    monkeypatch.setenv("CREDIT_TEST_UNFENCED", "1")
+    overtaken(house, start, marks)
+    until(lambda: any(one.problem for one in status(house.conn, house.schema)))
+    assert not caught_up(house)
 
 
 @contextmanager

@@ -13,7 +13,8 @@ from msgspec.structs import replace
 from projections.customers import CUSTOMERS
 from projections.loans import LOANS
 from projections.status import is_led
-from tests.projections.conftest import ROOT, House, Process, until
+from tests.processes import until
+from tests.projections.conftest import ROOT, House, Process
 from tests.projections.history import assert_reads_are_right, folded, happen
 from tests.projections.next_release import NEXT_LOANS
 
