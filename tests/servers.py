@@ -68,6 +68,11 @@ class RunningServer:
         assert self._child is not None
         return self._child.pid
 
+    @property
+    def folder(self) -> Path:
+        """Where it runs; of Redis where its data are."""
+        return self._server.cwd
+
     def sql(self, *statements: str) -> None:
         """Have a Postgres do something, each statement in autocommit."""
         with psycopg.connect(self.url, autocommit=True) as conn:

@@ -3,6 +3,7 @@
 import os
 import re
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,13 +18,19 @@ from uuid import UUID
 import msgspec
 import psycopg
 import pytest
+from msgspec.structs import replace
 from psycopg import Connection
 from psycopg.rows import TupleRow
 
-from credit_es.domain.events import CustomerImported
+from credit_es import importing
+from credit_es.domain.events import CustomerImported, LoanImported
+from credit_es.domain.importing import History, Import, Ingestion, Known, decide_import
+from credit_es.domain.rows import LoanRow
 from credit_es.store import ingestions
 from credit_es.store.mapper import customer_stream
 from credit_es.store.migrations import migrate
+from tests.faults.holds import appends_waiting
+from tests.processes import until
 from tests.servers import RunningServer
 from tests.store.given import settings
 from tests.workers.conftest import House, report_of
@@ -33,6 +40,7 @@ from workers import ingestion as worker_module
 pytestmark = pytest.mark.fault
 
 ROOT = Path(__file__).parents[2]
+NumberFor = Callable[[LoanRow], int]
 CUSTOMERS = 400
 HELD = 200
 """A customer of the second of four batches, whose stream a test holds."""
@@ -97,21 +105,8 @@ def plain(house: House) -> Iterator[Connection[TupleRow]]:
         yield conn
 
 
-def until(holds: Callable[[], bool], *, timeout_s: float = 30) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 def an_append_waits(house: House) -> bool:
-    with plain(house) as conn:
-        row = conn.execute(
-            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-            " AND application_name = 'credit-es' AND query LIKE %s",
-            (f"COPY%{house.settings.schema}%events%",),
-        ).fetchone()
-    return row is not None and row[0] > 0
+    return appends_waiting(house.settings.database_url, house.settings.schema) > 0
 
 
 def let_time_pass(house: House, ingestion_id: UUID) -> None:
@@ -159,12 +154,42 @@ def test_a_job_whose_worker_was_killed_half_way_ends_as_an_undisturbed_one(
         first.send_signal(signal.SIGKILL)
         first.wait(5)
     assert 0 < recorded_so_far(house) < CUSTOMERS
-    assert house.found(ingestion_id).status == "running"
+    # Without a sweep nobody would ever take it up.
     let_time_pass(house, ingestion_id)
+    with house.working():
+        time.sleep(1)
+    assert house.found(ingestion_id).status == "running"
     with worker_process(house, tmp_path / "second.log"):
         ended = house.ended(ingestion_id)
     assert ended.attempts == 2
     assert end_state(house, ingestion_id) == control
+
+
+@pytest.mark.slow
+def test_without_a_look_at_the_log_a_job_taken_up_again_doubles_what_was_recorded(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The control: it is what the log holds already that keeps a job from recording it twice."""
+    ingestion_id = house.request(*lender(CUSTOMERS))
+    assert house.broker.enqueue(ingestion_id)
+    with stream_held(house, HELD), worker_process(house, tmp_path / "first.log") as first:
+        until(lambda: an_append_waits(house))
+        first.kill()
+        first.wait(5)
+    recorded = recorded_so_far(house)
+    assert 0 < recorded < CUSTOMERS
+
+    def forgetful(
+        ingestion: Ingestion, history: History, known: Known | None, number_for: NumberFor
+    ) -> Import:
+        known = known and replace(known, loans={})
+        return decide_import(ingestion, history, known, number_for)
+
+    monkeypatch.setattr(importing, "decide_import", forgetful)
+    let_time_pass(house, ingestion_id)
+    house.worker.ingest(str(ingestion_id))
+    opened = sum(isinstance(fact, LoanImported) for fact in house.facts())
+    assert opened == 2 * (CUSTOMERS + recorded)
 
 
 def test_a_worker_that_is_stopped_gives_its_job_back_and_the_next_one_ends_it(
@@ -255,27 +280,34 @@ def test_a_worker_that_starts_without_redis_works_when_it_is_there(
     house.close()
 
 
+def killed_and_empty(server: RunningServer) -> None:
+    """Redis killed with -9; of what it had been told nothing was written yet."""
+    server.kill()
+    shutil.rmtree(server.folder / "appendonlydir")
+    server.start()
+
+
 @pytest.mark.usefixtures("impatient")
-def test_a_message_that_redis_lost_is_sent_again(
+def test_a_message_that_a_killed_redis_lost_is_sent_again(
     database_url: str, schema: str, private_redis: RunningServer
 ) -> None:
     house = House(settings(database_url, schema, redis_url=private_redis.url))
     ingestion_id = house.request(*lender(2))
     assert house.broker.enqueue(ingestion_id)
-    house.broker.client.flushall()
+    killed_and_empty(private_redis)
     with sweeping(house):
         assert report_of(house.ended(ingestion_id, within_s=30)).customers.recorded == 2
     house.close()
 
 
-def test_a_message_that_redis_lost_stays_lost_without_the_sweep(
+def test_a_message_that_a_killed_redis_lost_stays_lost_without_the_sweep(
     database_url: str, schema: str, private_redis: RunningServer
 ) -> None:
     """The control: it is the sweep that brings it back."""
     house = House(settings(database_url, schema, redis_url=private_redis.url))
     ingestion_id = house.request(*lender(2))
     assert house.broker.enqueue(ingestion_id)
-    house.broker.client.flushall()
+    killed_and_empty(private_redis)
     with house.working():
         time.sleep(3)
         assert house.found(ingestion_id).status == "queued"

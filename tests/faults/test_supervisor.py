@@ -5,12 +5,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.processes import LISTED, Seen, processes_with
+from tests.processes import LISTED, Seen, processes_with, until
 
 pytestmark = [
     pytest.mark.fault,
@@ -21,10 +21,13 @@ pytestmark = [
 SCRIPT = """
 import os, sys
 from pathlib import Path
+from credit_es.cli import supervisor
 from credit_es.cli.context import entitle
 from credit_es.cli.supervisor import Process, Supervisor
 
 entitle('supervisor')
+if os.environ.get("CREDIT_TEST_DEAF"):
+    supervisor.LIBC = None
 
 def process(name, code, stage, **more):
     argv = [sys.executable, "-c", code]
@@ -40,14 +43,14 @@ FAMILY = (
     "time.sleep(600)"
 )
 ready = (marks / "family").exists
-supervisor = Supervisor(diagnose=lambda: None)
+one = Supervisor(diagnose=lambda: None)
 try:
-    supervisor.start(process("server", "import time; time.sleep(600)", 1))
-    supervisor.start(process("family", FAMILY, 2, ready=ready))
+    one.start(process("server", "import time; time.sleep(600)", 1))
+    one.start(process("family", FAMILY, 2, ready=ready))
     (marks / "up").touch()
-    supervisor.watch()
+    one.watch()
 finally:
-    supervisor.stop()
+    one.stop()
 """
 
 
@@ -71,20 +74,13 @@ def until_alone(marks: Path, *, timeout_s: float) -> list[Seen]:
     return left
 
 
-def started(marks: Path) -> subprocess.Popen[bytes]:
+def started(marks: Path, **more: str) -> subprocess.Popen[bytes]:
     """The supervisor of ``SCRIPT``, once everything runs."""
-    environ = {**os.environ, "CREDIT_TEST_MARKS": str(marks)}
+    environ = {**os.environ, "CREDIT_TEST_MARKS": str(marks), **more}
     supervisor = subprocess.Popen([sys.executable, "-c", SCRIPT], env=environ)
     until((marks / "up").exists)
     assert len(family(marks)) == 5  # supervisor, guardian, server, family and its child
     return supervisor
-
-
-def until(holds: Callable[[], bool], *, timeout_s: float = 20) -> None:
-    end = time.monotonic() + timeout_s
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -102,15 +98,26 @@ def test_nothing_outlives_a_killed_supervisor(marks: Path) -> None:
     assert until_alone(marks, timeout_s=8) == []
 
 
-def test_without_its_guardian_a_killed_supervisor_leaves_something(marks: Path) -> None:
-    """The control: it is the guardian that ends what children of ours have started."""
-    supervisor = started(marks)
+@pytest.mark.parametrize(
+    ("told", "left"),
+    [
+        # Linux still signals what the supervisor itself has started, but not their children.
+        ({}, 1),
+        ({"CREDIT_TEST_DEAF": "1"}, 3),
+    ],
+    ids=["guardian", "guardian-and-death-signal"],
+)
+def test_without_what_ends_them_processes_outlive_a_killed_supervisor(
+    marks: Path, told: dict[str, str], left: int
+) -> None:
+    """The control: it is the guardian, and beside it PDEATHSIG, that ends what we started."""
+    supervisor = started(marks, **told)
     for process in family(marks):
         if process.title == "credit-es guardian":
             os.kill(process.pid, signal.SIGKILL)
     supervisor.kill()
     supervisor.wait(5)
-    assert until_alone(marks, timeout_s=2) != []
+    assert len(until_alone(marks, timeout_s=2)) == left
 
 
 def test_what_ends_is_started_again_without_what_it_had_started(marks: Path) -> None:

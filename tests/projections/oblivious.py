@@ -1,7 +1,7 @@
 """A projector that takes its locks for granted, and long between reading a batch and writing it.
 
-So does one whose lock was lost unnoticed. ``CREDIT_TEST_MARKS`` is a folder in which it says that it
-has read, and waits until it may write; with ``CREDIT_TEST_UNFENCED`` it moves a table's position
+So does one whose lock was lost unnoticed. ``CREDIT_TEST_MARKS`` is a folder in which it says that
+it has read, and waits until it may write; with ``CREDIT_TEST_UNFENCED`` it moves a table's position
 wherever that is meanwhile.
 """
 
