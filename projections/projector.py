@@ -70,11 +70,8 @@ def apply(
         rows = table.load(conn, {_uuid(event) for event in mine})
         held = set(rows)
         fold(projection, rows, mine)
-        # Behind the fence nobody else writes: a stream without a row still has none, and an
-        # import's rows, nearly all of which are new, can be copied, at half the time.
-        table.update(conn, [(stream, rows[stream]) for stream in held])
-        if fresh := [(stream, row) for stream, row in rows.items() if stream not in held]:
-            table.fill(conn, fresh)
+        # Behind the fence nobody else writes: a stream without a row still has none.
+        table.replace(conn, rows, held)
     return batch[-1].id
 
 

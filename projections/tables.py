@@ -6,7 +6,7 @@ a rebuild swaps the view.
 """
 
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import date
 from decimal import Decimal
 from operator import attrgetter
@@ -74,10 +74,7 @@ class TableOf:
         self._load = SQL("SELECT {} FROM {} WHERE stream_id = ANY(%s)").format(
             self._columns, self.name
         )
-        self._update = SQL("UPDATE {} SET {} WHERE stream_id = %s").format(
-            self.name,
-            SQL(", ").join(SQL("{} = %s").format(name) for name in names[1:]),
-        )
+        self._delete = SQL("DELETE FROM {} WHERE stream_id = ANY(%s)").format(self.name)
 
     def create(self, conn: Connection[TupleRow]) -> None:
         """Make the table anew, without its keys; what an interrupted rebuild left goes."""
@@ -106,10 +103,17 @@ class TableOf:
         rows = conn.execute(self._load, (list(streams),))
         return {row[0]: self.projection.of(row[1:]) for row in rows}
 
-    def update(self, conn: Connection[TupleRow], rows: Iterable[tuple[UUID, Any]]) -> None:
-        """Write rows over those of the same streams."""
-        with conn.cursor() as cursor:
-            cursor.executemany(self._update, (v[1:] + v[:1] for v in self._values(rows)))
+    def replace(
+        self, conn: Connection[TupleRow], rows: Mapping[UUID, Any], held: Collection[UUID]
+    ) -> None:
+        """Write rows over those of the same streams; ``held`` says which of them there are.
+
+        Not by ``executemany``: psycopg sends that as a pipeline, whose last bytes stay unsent
+        where the server reads slowly (3.3.9): both sides wait for ever.
+        """
+        if held:
+            conn.execute(self._delete, (list(held),))
+        self.fill(conn, rows.items())
 
     def fill(self, conn: Connection[TupleRow], rows: Iterable[tuple[UUID, Any]]) -> int:
         """Copy rows into the table, where none of their streams are; returns how many."""

@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Final, get_args
-from uuid import UUID
+from uuid import UUID, uuid5
 
 import msgspec
 import pytest
@@ -39,7 +39,16 @@ from credit_es.domain.events import (
     Verdict,
     Workbook,
 )
-from credit_es.store.mapper import DECODER, TOPICS, EntryMapper, Recorded, topic
+from credit_es.store.mapper import (
+    DECODER,
+    NAMESPACE,
+    TOPICS,
+    EntryMapper,
+    Recorded,
+    customer_stream,
+    loan_stream,
+    topic,
+)
 
 FOLDER: Final = Path(__file__).parent
 STREAM: Final = UUID("b1946ac9-2492-5d23-8f1a-6e5c0c3a7d10")
@@ -247,3 +256,11 @@ def test_a_fact_that_lacks_a_field_fails_loudly(fact: Event) -> None:
     state = stored_entry(fact).state.replace(b'"occurred_on":', b'"occurred_at":')
     with pytest.raises(msgspec.ValidationError, match="occurred_on"):
         DECODER.decode(state)
+
+
+def test_a_stream_is_named_by_the_uuid5_of_its_number_for_ever() -> None:
+    assert customer_stream(5_000_001) == UUID("19055ae3-985d-5494-a985-9e0304d8843e")
+    assert loan_stream(5_000_001) == UUID("e64057cb-b3e7-53cc-a59d-c3061a8ab97b")
+    for number in (1, 10**12):
+        assert customer_stream(number) == uuid5(NAMESPACE, f"customer/{number}")
+        assert loan_stream(number) == uuid5(NAMESPACE, f"loan/{number}")

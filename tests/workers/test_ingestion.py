@@ -228,6 +228,10 @@ def test_a_hostile_second_workbook_leaves_nothing_of_the_first(house: House, nam
     assert_failed(house, ended.problem, "loans")
 
 
+def test_of_two_bad_workbooks_the_customers_fault_is_told(house: House) -> None:
+    assert_failed(house, house.ingest(b"", b"no workbook").problem, "customers")
+
+
 @pytest.mark.slow
 def test_a_workbook_that_needs_too_much_memory_fails_with_a_sentence(house: House) -> None:
     ended = house.ingest(hostile.huge_shared_string(copies=60_000), NOTHING)
