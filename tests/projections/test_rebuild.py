@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 
+import psycopg
 import pytest
 from psycopg import Connection
 from psycopg.rows import TupleRow
@@ -15,7 +16,7 @@ from projections.rebuild import Rebuilder, RebuildError, named, rebuilder
 from projections.status import status
 from projections.tables import PROJECTIONS, TableOf, live_table
 from tests.projections.conftest import House
-from tests.projections.history import assert_reads_are_right, happen
+from tests.projections.history import assert_reads_are_right, copy_in, happen, imported
 from tests.store.given import BY, asks
 
 
@@ -230,7 +231,7 @@ def test_readers_and_writers_go_on_during_rebuilds_and_nothing_is_lost(house: Ho
     house.project()
     stop = threading.Event()
     errors: list[BaseException] = []
-    done = {"reads": 0, "writes": 0, "steps": 0}
+    done = {"reads": 0, "writes": 0, "copies": 0, "steps": 0}
 
     def until_stopped(what: str, work: Callable[[int], object]) -> threading.Thread:
         def loop() -> None:
@@ -253,6 +254,12 @@ def test_readers_and_writers_go_on_during_rebuilds_and_nothing_is_lost(house: Ho
         assert sorted(who.loans) == [one.number for one in loans]
         house.reads.loan(loans[0].number)
 
+    def copy(turn: int) -> None:
+        """Take positions, dawdle, and commit after others that took later ones."""
+        with psycopg.connect(house.url) as conn:
+            copy_in(conn, house.schema, imported(1_000 + turn, house.lending.today()))
+            time.sleep(0.05)
+
     threads = [
         until_stopped("reads", read),
         until_stopped("reads", read),
@@ -261,14 +268,15 @@ def test_readers_and_writers_go_on_during_rebuilds_and_nothing_is_lost(house: Ho
             lambda turn: house.lending.apply_for_loan(asks(numbers[turn % len(numbers)]), BY),
         ),
         until_stopped("writes", lambda _: happen(house.lending, 1)),
+        until_stopped("copies", copy),
         until_stopped("steps", lambda _: house.projector.step()),
     ]
     try:
         with rebuilder(house.url, house.schema) as builder:
             before = dict(done)
-            for _ in range(4):
+            for shards in (1, 1, 1, 2):
                 for projection in PROJECTIONS:
-                    builder.rebuild(projection)
+                    builder.rebuild(projection, shards=shards)
     finally:
         time.sleep(0.2)
         stop.set()

@@ -1,0 +1,199 @@
+"""A rebuild by processes: killed at any point, under writes, with no projector, and its memory."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+import pytest
+
+from projections.loans import LOANS
+from projections.rebuild import RebuildError
+from projections.status import status
+from projections.tables import PROJECTIONS
+from tests.processes import LISTED, peaks_of_children, processes_with
+from tests.projections.conftest import ROOT, House, until
+from tests.projections.history import assert_reads_are_right, copy_in, happen, lending_of_years
+from tests.projections.test_rebuild import live, tables
+
+
+class HalfWay:
+    """``credit-es projections rebuild loans`` of two shards: one is done, one is stopped."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+        environ = {**os.environ, "DATABASE_URL": house.url, "CREDIT_SCHEMA": house.schema}
+        environ.pop("DATABASE_DIRECT_URL", None)
+        with psycopg.connect(house.url) as conn:
+            # Until one is stopped, none gets on.
+            conn.execute(f"LOCK TABLE {house.schema}.events IN ACCESS EXCLUSIVE MODE".encode())
+            self.parent = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "credit_es.cli.main",
+                    *["projections", "rebuild", "loans"],
+                    "--shards=2",
+                ],
+                cwd=ROOT,
+                env=environ,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            until(lambda: bool(self.shards()), timeout_s=60)
+            self.stopped = self.shards()[0]
+            os.kill(self.stopped, signal.SIGSTOP)
+        until(lambda: 0 < self.rows() < 18, timeout_s=60)
+
+    def shards(self) -> list[int]:
+        return [
+            seen.pid
+            for seen in processes_with(self._house.schema)
+            if "multiprocessing.spawn" in seen.title
+        ]
+
+    def rows(self) -> int:
+        if "loans_v2" not in tables(self._house):
+            return 0
+        return int(self._house.sql("SELECT count(*) FROM {s}.loans_v2")[0][0])
+
+    def end(self) -> tuple[int, str]:
+        """Let the stopped shard find out what happened; the exit code and what was said."""
+        if self.stopped in self.shards():
+            os.kill(self.stopped, signal.SIGCONT)
+        _, said = self.parent.communicate(timeout=30)
+        until(lambda: processes_with(self._house.schema) == [], timeout_s=10)
+        return self.parent.returncode, said
+
+
+@pytest.fixture
+def half_way(house: House) -> Iterator[HalfWay]:
+    happen(house.lending, 3)
+    house.project()
+    one = HalfWay(house)
+    yield one
+    for pid in {one.parent.pid, *one.shards()}:
+        if one.parent.poll() is None or pid != one.parent.pid:
+            os.kill(pid, signal.SIGKILL)
+    one.parent.communicate()
+
+
+def assert_the_old_table_serves_and_the_next_rebuild_cleans_up(house: House) -> None:
+    live(house, 1)
+    happen(house.lending, 1)
+    assert_reads_are_right(house.reads, house.log)
+    assert "loans_v2" in tables(house)  # half of it, which nobody reads
+    with house.rebuilder() as builder:
+        assert builder.rebuild(LOANS).version == 2
+    assert tables(house) == ["customers_v1", "loans_v1", "loans_v2"]
+    house.project()
+    assert house.differences() == []
+    assert_reads_are_right(house.reads, house.log)
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_rebuild_killed_half_way_leaves_no_process_and_the_old_table(
+    house: House, half_way: HalfWay, number: signal.Signals
+) -> None:
+    half_way.parent.send_signal(number)
+    assert half_way.end()[0] != 0
+    assert_the_old_table_serves_and_the_next_rebuild_cleans_up(house)
+
+
+@pytest.mark.fault
+def test_a_shard_killed_half_way_ends_the_rebuild(house: House, half_way: HalfWay) -> None:
+    os.kill(half_way.stopped, signal.SIGKILL)
+    code, said = half_way.end()
+    assert (code, said.strip()) == (1, "credit-es: A shard of the rebuild was ended from outside.")
+    assert_the_old_table_serves_and_the_next_rebuild_cleans_up(house)
+
+
+@pytest.mark.fault
+def test_a_rebuild_that_lost_its_connection_and_so_its_lock_ends_its_shards(
+    house: House, half_way: HalfWay
+) -> None:
+    (ended,) = house.sql(
+        "SELECT count(pg_terminate_backend(l.pid)) FROM pg_locks l JOIN pg_database d"
+        " ON d.oid = l.database AND d.datname = current_database()"
+        " WHERE l.locktype = 'advisory' AND (l.classid::bigint << 32 | l.objid::bigint)"
+        " = hashtextextended('credit-es/rebuild/' || %s, 0)",
+        house.schema,
+    )
+    assert ended == (1,)
+    until(lambda: half_way.shards() == [])  # the stopped one, too
+    code, said = half_way.end()
+    assert code == 1
+    assert re.match(r"credit-es: .*connection", said.strip())
+    assert_the_old_table_serves_and_the_next_rebuild_cleans_up(house)
+
+
+def rebuild_loans(house: House) -> None:
+    with house.rebuilder() as builder:
+        builder.rebuild(LOANS, shards=2)
+
+
+@pytest.mark.fault
+def test_a_shard_that_lost_its_connection_ends_the_rebuild(house: House) -> None:
+    happen(house.lending, 1)
+    house.project()
+    end_one = (
+        "SELECT count(pg_terminate_backend(pid)) FROM (SELECT pid FROM pg_stat_activity"
+        " WHERE wait_event_type = 'Lock' AND query LIKE %s LIMIT 1) one"
+    )
+    with psycopg.connect(house.url) as conn, ThreadPoolExecutor(1) as pool:
+        # So that both shards wait for the events of their streams.
+        conn.execute(f"LOCK TABLE {house.schema}.events IN ACCESS EXCLUSIVE MODE".encode())
+        rebuilding = pool.submit(rebuild_loans, house)
+        until(lambda: house.sql(end_one, f'%"{house.schema}".events WHERE%BETWEEN%') == [(1,)])
+        with pytest.raises(RebuildError, match="shard of the rebuild failed: terminating conn"):
+            rebuilding.result(30)
+    live(house, 1)
+    assert_reads_are_right(house.reads, house.log)
+
+
+@pytest.mark.slow
+def test_shards_of_one_log_divide_all_of_its_streams(house: House) -> None:
+    with psycopg.connect(house.url) as conn:
+        copy_in(conn, house.schema, lending_of_years(40))
+    with house.rebuilder() as builder:
+        for count in (1, 3):
+            rebuilt = [builder.rebuild(one, shards=count) for one in PROJECTIONS]
+            assert [one.rows for one in rebuilt] == [40, 120]
+            assert house.differences() == []
+    assert_reads_are_right(house.reads, house.log)
+
+
+@pytest.mark.slow
+def test_a_projector_that_is_far_behind_or_poisoned_does_not_stop_a_rebuild(house: House) -> None:
+    happen(house.lending, 2)
+    house.project()
+    happen(house.lending, 2)  # which no projector has seen
+    house.sql("UPDATE {s}.read_tables SET problem = 'position 7' WHERE projection = 'loans'")
+    with house.rebuilder() as builder:
+        for projection in PROJECTIONS:
+            assert builder.rebuild(projection, shards=2).position == house.log.head().last
+    assert [one.problem for one in status(house.conn, house.schema)] == [None, None]
+    assert house.differences() == []
+    assert_reads_are_right(house.reads, house.log)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not LISTED, reason="processes are read from /proc")
+def test_a_shard_holds_no_more_of_a_long_log_than_of_a_short_one(house: House) -> None:
+    peaks = []
+    for customers in (300, 12_000):
+        house.sql("TRUNCATE {s}.events")
+        with psycopg.connect(house.url) as conn:
+            copy_in(conn, house.schema, lending_of_years(customers))
+        with house.rebuilder() as builder, peaks_of_children() as seen:
+            assert builder.rebuild(LOANS, shards=2).rows == 3 * customers
+        peaks.append(sorted(seen.values())[-2:])
+    assert all(peak > 20 for peak in peaks[0])
+    # Half of 36,000 loans would take 12 MiB, were their rows held.
+    assert all(after - before < 6 for before, after in zip(*peaks, strict=True)), peaks
