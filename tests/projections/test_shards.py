@@ -16,8 +16,8 @@ from projections.loans import LOANS
 from projections.rebuild import RebuildError
 from projections.status import status
 from projections.tables import PROJECTIONS
-from tests.processes import LISTED, children_of, peaks_of, processes_with
-from tests.projections.conftest import ROOT, House, until
+from tests.processes import LISTED, children_of, peaks_of, processes_with, until
+from tests.projections.conftest import ROOT, House
 from tests.projections.history import assert_reads_are_right, copy_in, happen, lending_of_years
 from tests.projections.test_rebuild import live, tables
 
