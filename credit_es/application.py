@@ -182,10 +182,10 @@ class Lending(Application[UUID]):
 
         For imports: hundreds of facts in one transaction, which stands for all that lost none.
         """
+        if not any(groups):
+            return []
         to_stored_event = self.mapper.to_stored_event
-        return self._bulk.append(
-            [[to_stored_event(recorded) for recorded in _recorded(facts, by)] for facts in groups]
-        )
+        return self._bulk.append([*map(to_stored_event, _recorded(f, by))] for f in groups)
 
     def command(
         self, decide: Callable[[], Decided[T]], kind: type[T], by: By, once: Once | None

@@ -7,7 +7,7 @@ copied again. COPY fires the same triggers as any insert: floor and numbering ho
 """
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from eventsourcing.persistence import IntegrityError, StoredEvent
@@ -33,19 +33,27 @@ class BulkAppend:
         self._copy = database.sql(COPY)
         self._stored = database.sql(STORED)
 
-    def append(self, groups: Sequence[Group]) -> list[int]:
+    def append(self, groups: Iterable[Group]) -> list[int]:
         """Record all groups that win their versions; returns the places of those that do not.
 
+        The groups may be made while they are asked for: the server takes the first in meanwhile.
         Raises ``StoreUnavailableError`` where there is no server, ``BusyError`` where somebody
         holds a stream too long; what is recorded by then stays, and a rerun finds it.
         """
-        left = dict(enumerate(groups))
+        fresh = enumerate(groups)
+        left: dict[int, Group] = {}
         lost: list[int] = []
         give_up = time.monotonic() + RETRY_S
-        while left:
+
+        def each() -> Iterator[Group]:
+            yield from left.values()
+            for place, group in fresh:
+                left[place] = group
+                yield group
+
+        while True:
             try:
-                self._copy_in(left.values())
-                break
+                self._copy_in(each())
             except ConnectionLostError:
                 if time.monotonic() > give_up:
                     raise
@@ -55,7 +63,8 @@ class BulkAppend:
                     raise
                 lost += [place for place, own in taken.items() if not own]
                 left = {place: group for place, group in left.items() if place not in taken}
-        return lost
+            else:
+                return lost
 
     def _copy_in(self, groups: Iterable[Group]) -> None:
         with (
