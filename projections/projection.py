@@ -27,7 +27,15 @@ class Versioned(Protocol):
 Row = TypeVar("Row", bound=Versioned)
 
 
-DIGESTION: Final = (AssertionError, ArithmeticError, LookupError, TypeError, ValueError)
+DIGESTION: Final = (
+    AssertionError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
 """What decoding and folding a fact may end in; msgspec's errors are values' errors, as is text that
 is no UTF-8."""
 

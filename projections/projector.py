@@ -130,7 +130,7 @@ class Projector:
                 apply(self._conn, TableOf(projection, self._schema, live.version), batch)
         except FencedError:
             log.info("projection moved by another", projection=projection.name)
-        except (PoisonError, psycopg.DataError) as error:
+        except (PoisonError, psycopg.DataError, psycopg.IntegrityError) as error:
             if len(batch) > 1:
                 # What comes before the poisoned event is fed; a later step meets the event alone.
                 self._feed(projection, live, batch[: len(batch) // 2])

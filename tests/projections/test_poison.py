@@ -1,0 +1,131 @@
+"""A fact that no fold of this release digests, before real projectors; the next release's does."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from decimal import Decimal
+
+import pytest
+from msgspec.structs import replace
+
+from credit_es.domain.events import LoanOpened
+from credit_es.store.mapper import DECODER, customer_stream, loan_stream
+from credit_es.store.snapshots import EVERY
+from projections.loans import LOANS
+from projections.projection import PoisonError
+from projections.rebuild import RebuildError
+from projections.status import ProjectionStatus, status
+from tests.processes import until
+from tests.projections.conftest import ROOT, House, Process
+from tests.projections.history import happen
+from tests.store.given import BY, asks
+
+MENDED = "tests.projections.mended_release"
+
+
+def stand(house: House, projection: str) -> ProjectionStatus:
+    return next(s for s in status(house.conn, house.schema) if s.projection == projection)
+
+
+def retry(house: House) -> str:
+    environ = {**os.environ, "DATABASE_URL": house.url, "CREDIT_SCHEMA": house.schema}
+    environ.pop("DATABASE_DIRECT_URL", None)
+    argv = [sys.executable, "-m", "credit_es.cli.main", "projections", "retry", "loans"]
+    done = subprocess.run(
+        argv, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60, check=True
+    )
+    return done.stdout
+
+
+def open_again(house: House, loan_number: int) -> int:
+    """Record what no release writes; returns the position."""
+    stream = loan_stream(loan_number)
+    ((state,),) = house.sql("SELECT state FROM {s}.events WHERE stream_id = %s", stream)
+    opened = DECODER.decode(state).fact
+    assert isinstance(opened, LoanOpened)
+    house.lending.record([(2, replace(opened, amount=Decimal("5.00")))], BY)
+    return house.log.head().last
+
+
+@pytest.mark.fault
+@pytest.mark.slow
+def test_a_poisoned_projection_waits_for_a_release_that_digests_the_fact(
+    house: House, start: Callable[..., Process]
+) -> None:
+    ill, well = happen(house.lending, 1)
+    first = start()
+    until(lambda: first.said("projector leads"))
+    loan = house.reads.customer(ill)[1][0]
+    position = open_again(house, loan.number)
+    happen(house.lending, 1)
+
+    # It stops there, and says so; the other projection goes on, and so does the process.
+    until(lambda: stand(house, "loans").problem is not None)
+    until(lambda: stand(house, "customers").position == house.log.head().last)
+    assert first.said("projection poisoned")
+    assert first.said(f'"position":{position},') or first.said(f'"position": {position},')
+    problem = f"position {position}: loans cannot digest version 2 of stream"
+    assert (stand(house, "loans").problem or "").startswith(problem)
+    assert stand(house, "loans").position < position
+    with pytest.raises(PoisonError):
+        house.reads.loan(loan.number)
+    assert house.reads.customer(well)[1]
+
+    # A retry by code that cannot digest it either stops in the same place.
+    assert retry(house) == "loans goes on\n"
+    until(lambda: stand(house, "loans").problem is not None)
+    assert stand(house, "loans").position < position
+
+    first.child.send_signal(signal.SIGTERM)
+    assert first.child.wait(10) == 0
+    mended = start(MENDED)
+    until(lambda: mended.said("projector leads"))
+    assert stand(house, "loans").problem is not None  # which nobody but the operator takes back
+    assert retry(house) == "loans goes on\n"
+    until(lambda: stand(house, "loans").position == house.log.head().last)
+    assert stand(house, "loans").problem is None
+    rows = house.sql("SELECT version, amount FROM {s}.loans_d1 WHERE number = %s", loan.number)
+    assert rows == [(2, loan.amount + 5)]
+    assert house.sql("SELECT count(*) FROM {s}.loans_d1") == [(12,)]
+
+
+def test_a_row_that_its_table_does_not_take_is_poison(house: House) -> None:
+    number, _ = happen(house.lending, 1)
+    house.project()
+    loan = house.reads.customer(number)[1][0]
+    house.sql(
+        "INSERT INTO {s}.events SELECT NULL, %s, version, topic, state FROM {s}.events"
+        " WHERE stream_id = %s",
+        loan_stream(77),
+        loan_stream(loan.number),
+    )
+    position = house.log.head().last
+    happen(house.lending, 1)
+    house.project()
+    assert (stand(house, "loans").problem or "").startswith(f"position {position}: duplicate key")
+    assert stand(house, "customers").position == house.log.head().last
+    assert house.reads.loan(loan.number)[0] == loan
+    with pytest.raises(RebuildError, match=f"number.*{loan.number}"), house.rebuilder() as builder:
+        builder.rebuild(LOANS)
+    assert house.reads.loan(loan.number)[0] == loan
+
+
+def test_no_decision_is_made_on_a_fact_that_cannot_be_read(house: House) -> None:
+    number, _ = happen(house.lending, 1)
+    stream = customer_stream(number)
+    damage = "UPDATE {s}.events SET state = '{{}}' WHERE stream_id = %s AND version = %s"
+    for _ in range(EVERY):
+        house.lending.apply_for_loan(asks(number, "99000000.00"), BY)
+    house.lending.load(number)  # which leaves a snapshot behind, below what comes next
+    assert house.sql("SELECT count(*) FROM {s}.snapshots WHERE stream_id = %s", stream) == [(1,)]
+    house.lending.apply_for_loan(asks(number, "99000000.00"), BY)
+    last = house.log.head().last
+    ((version,),) = house.sql("SELECT max(version) FROM {s}.events WHERE stream_id = %s", stream)
+    house.sql(damage, stream, version)
+    with pytest.raises(ValueError, match="fact"):
+        house.lending.apply_for_loan(asks(number), BY)
+    with pytest.raises(ValueError, match="fact"):
+        house.lending.check_eligibility(asks(number))
+    assert house.log.head().last == last
