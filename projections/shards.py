@@ -8,7 +8,8 @@ the disk.
 
 import multiprocessing
 import os
-import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
@@ -40,7 +41,7 @@ CHUNK: Final = 1_000
 REPORT_EVERY: Final = 5_000
 STREAMS: Final = 2**128
 LOOK_EVERY_S: Final = 1.0
-SPAWN: Final = multiprocessing.get_context("spawn")
+WORK: Final = "from projections.shards import work; work()"
 
 Report = Callable[[float], None]
 """Called now and then with the share that is folded, from 0 to 1."""
@@ -87,20 +88,34 @@ def build(shards: Sequence[Shard], report: Report, look: Callable[[], object]) -
     """
     if len(shards) == 1:
         return fold_shard(shards[0], report)
-    processes: list[Any] = []
+    processes: list[subprocess.Popen[bytes]] = []
     answers: list[Connection] = []
     try:
         for shard in shards:
-            answer, told = SPAWN.Pipe(duplex=False)
+            answer, theirs = multiprocessing.Pipe()
             answers.append(answer)
-            processes.append(SPAWN.Process(target=_work, args=(told, shard), daemon=True))
-            processes[-1].start()
-            told.close()
+            with theirs:
+                processes.append(_start(theirs))
+            answer.send(shard)
         return _listen(answers, report, look)
+    except (EOFError, ConnectionError):
+        raise ShardError("A shard of the rebuild was ended from outside.") from None
     finally:
         for process in processes:
             process.kill()
-            process.join()
+            process.wait()
+        for answer in answers:
+            answer.close()
+
+
+def _start(theirs: Connection) -> "subprocess.Popen[bytes]":
+    """A process that waits for its shard; multiprocessing's own would import our command first."""
+    return subprocess.Popen(  # noqa: S603 - ourselves
+        [sys.executable, "-P", "-c", WORK, str(theirs.fileno())],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        pass_fds=[theirs.fileno()],
+        start_new_session=True,  # Ctrl-C is for the parent, which ends it
+    )
 
 
 def fold_shard(shard: Shard, report: Report) -> int:
@@ -137,17 +152,11 @@ def _rows(shard: Shard, events: Iterable[Any], report: Report) -> Iterator[tuple
     report(1.0)
 
 
-def _work(answer: Connection, shard: Shard) -> None:
+def work() -> None:
     """What a shard's process does; it ends with the process that started it, however that ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends us
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def follow() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
+    answer: Connection = Connection(int(sys.argv[1]))
+    shard = answer.recv()
+    threading.Thread(target=_follow, args=(answer,), daemon=True).start()
     try:
         rows = fold_shard(shard, lambda share: answer.send(("share", share)))
     except PoisonError as error:
@@ -158,6 +167,14 @@ def _work(answer: Connection, shard: Shard) -> None:
         answer.send(("rows", rows))
 
 
+def _follow(answer: Connection) -> None:
+    """Nothing more is ever sent: what is received is the end of the parent."""
+    try:
+        answer.recv()
+    finally:
+        os._exit(1)
+
+
 def _listen(answers: Sequence[Connection], report: Report, look: Callable[[], object]) -> int:
     """Hear each shard until it has said how many rows it wrote."""
     shares = dict.fromkeys(answers, 0.0)
@@ -165,10 +182,7 @@ def _listen(answers: Sequence[Connection], report: Report, look: Callable[[], ob
     while len(rows) < len(answers):
         for answer in wait([each for each in answers if each not in rows], LOOK_EVERY_S):
             assert isinstance(answer, Connection)
-            try:
-                kind, value = answer.recv()
-            except EOFError:
-                raise ShardError("A shard of the rebuild was ended from outside.") from None
+            kind, value = answer.recv()
             match kind:
                 case "poison":
                     raise PoisonError(*value)
