@@ -170,9 +170,9 @@ def wrk(server: Server, requests: Sequence[str], seconds: float) -> Asked:
         file.write("\n".join(requests) + "\n")
         file.flush()
         url, script = f"http://127.0.0.1:{server.port}", str(Path(__file__).with_name("wrk.lua"))
-        command = [program, "-t1", f"-c{CONNECTIONS}", f"-d{seconds:.0f}s", "-s", script, url]
+        how = ["-t1", f"-c{CONNECTIONS}", f"-d{seconds:.0f}s", "--timeout=10s", "-s", script]
         done = subprocess.run(  # noqa: S603 - our own arguments
-            [*command, "--", file.name], stdout=subprocess.PIPE, check=True
+            [program, *how, url, "--", file.name], stdout=subprocess.PIPE, check=True
         )
     summary = msgspec.json.decode(done.stdout.splitlines()[-1], type=_Summary)
     assert summary.refused == 0, f"{summary.refused} of {summary.requests} requests were refused"
