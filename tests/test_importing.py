@@ -1,7 +1,7 @@
 """Importing rows into the log: one job once, twice, half-way, and beside live calls."""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -27,8 +27,10 @@ from credit_es.domain.events import (
 )
 from credit_es.domain.rows import CustomerRow, LoanRow
 from credit_es.importing import Importing
+from credit_es.store.database import StoreUnavailableError
 from credit_es.store.idempotency import Once
 from credit_es.store.ingestions import Job, QueuedIngestion, Report, Upload
+from credit_es.store.log import Excerpt
 from credit_es.store.mapper import DECODER, Entry
 from tests.store.given import ASHA, BY, asks, settings
 from tests.test_application import assert_some_order_explains
@@ -192,6 +194,53 @@ def test_many_customers_are_appended_in_batches_with_progress(
     assert report.customers.recorded == report.loans.recorded == 40
     assert batches == [30, 30, 30, 30]
     assert told == [(0, 80), (20, 80), (40, 80), (60, 80), (80, 80)]
+
+
+def test_while_a_batch_is_appended_the_next_one_is_decided(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importing, "FACTS_A_BATCH", 10)
+    record_many, excerpts = house.lending.record_many, house.lending.reader.excerpts
+    asked, second = 0, threading.Event()
+
+    def deciding(stream_ids: Iterable[UUID], topics: Sequence[str]) -> dict[UUID, Excerpt]:
+        nonlocal asked
+        asked += 1
+        if asked == 2:
+            second.set()
+        return excerpts(stream_ids, topics)
+
+    def waiting(groups: Sequence[Facts], by: By) -> list[int]:
+        assert second.wait(10)
+        return record_many(groups, by)
+
+    monkeypatch.setattr(house.lending.reader, "excerpts", deciding)
+    monkeypatch.setattr(house.lending, "record_many", waiting)
+    report = house.run(house.job(), [customer_row(n, row=n) for n in range(1, 21)], [])
+    assert report.customers == Counts(read=20, recorded=20)
+
+
+def test_what_goes_wrong_in_deciding_ahead_ends_the_run_and_what_is_recorded_stays(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importing, "FACTS_A_BATCH", 10)
+    excerpts, asked = house.lending.reader.excerpts, 0
+
+    def failing(stream_ids: Iterable[UUID], topics: Sequence[str]) -> dict[UUID, Excerpt]:
+        nonlocal asked
+        asked += 1
+        if asked == 3:
+            raise StoreUnavailableError("the third batch")
+        return excerpts(stream_ids, topics)
+
+    job = house.job()
+    customers = [customer_row(n, row=n) for n in range(1, 21)]
+    with monkeypatch.context() as patch:
+        patch.setattr(house.lending.reader, "excerpts", failing)
+        with pytest.raises(StoreUnavailableError, match="the third batch"):
+            house.run(job, customers, [])
+    assert sum(isinstance(fact, CustomerImported) for fact in house.facts()) == 10
+    assert house.run(job, customers, []).customers == Counts(read=20, recorded=20)
 
 
 def test_what_a_sheet_found_and_what_the_import_finds_are_told_in_order_of_the_rows(

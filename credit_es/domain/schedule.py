@@ -15,6 +15,8 @@ from credit_es.domain.money import cents, to_cents
 BASIS_POINTS_A_YEAR: Final = 120_000
 """Denominator of a monthly rate whose numerator is the annual rate in hundredths of a per cent."""
 
+SHORTEST_MONTH: Final = 28
+
 
 class Installment(Struct, frozen=True, kw_only=True):
     """One due payment: ``principal + interest`` is what is paid, ``balance`` what is left."""
@@ -70,6 +72,8 @@ def payments(principal: Decimal, annual_rate: Decimal, tenure_months: int) -> in
 def months_later(day: date, months: int) -> date:
     """The same day of the month ``months`` later, or that month's last day."""
     year, month = divmod(day.year * 12 + day.month - 1 + months, 12)
+    if day.day <= SHORTEST_MONTH:
+        return date(year, month + 1, day.day)
     return date(year, month + 1, min(day.day, monthrange(year, month + 1)[1]))
 
 
