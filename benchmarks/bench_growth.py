@@ -100,11 +100,11 @@ class Tenant:
         """Keep one measured figure."""
         self.figures.setdefault(what, []).append(figure)
 
-    def project_a_slice(self) -> None:
-        """How fast does the projector feed customers that it has never met?"""
+    def project_a_slice(self) -> float:
+        """How many events/s of customers that it has never met does the projector feed?"""
         copy_history(self.url, self.schema, range(self._next, self._next + SLICE))
         self._next += SLICE
-        self.note("projector, events/s", self.catch_up())
+        return self.catch_up()
 
     def catch_up(self) -> float:
         """Feed what was recorded lately, as a projector beside it would have; in events/s."""
@@ -265,7 +265,9 @@ def measure(grown: Sequence[Tenant]) -> None:
                     tenant.note(f"{what}, p50 in ms", statistics.median(taken))
         for tenant in grown:
             tenant.catch_up()
-            tenant.project_a_slice()
+            rate = tenant.project_a_slice()
+            if number:
+                tenant.note("projector, events/s", rate)
         say(f"  round {number} of {ROUNDS}")
 
 
