@@ -101,24 +101,23 @@ class Projector:
         self._schema = schema
 
     def step(self, projections: Sequence[Projection[Any]] = PROJECTIONS) -> int:
-        """Read one batch from the lowest position and feed every table that lacks it.
+        """Feed every table its next batch; tables at the same position share the reading of it.
 
-        Returns how many events the batch had; 0 where all tables hold the whole log.
+        So one that is far behind holds up no other. Returns the events of the longest batch; 0
+        where all tables hold the whole log.
         """
-        targets = [
-            (projection, live)
-            for projection in projections
-            if (live := live_table(self._conn, projection, self._schema)) and not live.problem
-        ]
-        if not targets:
-            return 0
-        lowest = min(live.position for _, live in targets)
-        batch = next(self._reader.tail(lowest, limit=BATCH), [])
-        for projection, live in targets:
-            behind = [event for event in batch if event.id > live.position]
-            if behind:
-                self._feed(projection, live, behind)
-        return len(batch)
+        targets: dict[int, list[tuple[Projection[Any], LiveTable]]] = {}
+        for projection in projections:
+            live = live_table(self._conn, projection, self._schema)
+            if live is not None and live.problem is None:
+                targets.setdefault(live.position, []).append((projection, live))
+        longest = 0
+        for position, tables in targets.items():
+            batch = next(self._reader.tail(position, limit=BATCH), [])
+            longest = max(longest, len(batch))
+            for projection, live in tables if batch else ():
+                self._feed(projection, live, batch)
+        return longest
 
     def _feed(
         self, projection: Projection[Any], live: LiveTable, batch: Sequence[Notification]

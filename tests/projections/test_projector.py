@@ -129,6 +129,22 @@ def test_two_projectors_at_once_write_no_batch_twice_and_never_move_back(
     assert house.differences() == []
 
 
+def test_a_table_that_is_far_behind_holds_up_no_other(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    happen(house.lending, 6)
+    house.project()
+    house.sql("TRUNCATE {s}.loans_v1")
+    house.sql("UPDATE {s}.read_tables SET position = 0 WHERE projection = 'loans'")
+    happen(house.lending, 1)
+    monkeypatch.setattr(projector, "BATCH", 20)
+    house.projector.step()
+    assert stands(house)["customers"].position == head(house)
+    assert 0 < stands(house)["loans"].position < head(house)
+    house.project()
+    assert house.differences() == []
+
+
 # Poison.
 
 
