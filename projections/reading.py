@@ -187,5 +187,7 @@ def _caught_up(projection: Projection[Any], values: Sequence[Any], number: int) 
     """A row from its columns and the tail behind them, folded up to date."""
     *columns, tail = values
     row = projection.of(columns) if columns[0] is not None else None
+    if not tail:
+        return row
     stream = (loan_stream if projection is LOANS else customer_stream)(number)
     return projection.catch_up(row, stream, tail)
