@@ -121,22 +121,23 @@ def choose_sheet(book: CalamineWorkbook, kind: WorkbookKind) -> tuple[CalamineSh
     if not names:
         raise UnfitError("has no visible sheet; put the rows on one")
     problem = ""
-    fitting: list[tuple[str, int, Match]] = []
+    fitting: list[tuple[CalamineSheet, int, Match]] = []
     for position, name in enumerate(names):
-        head_index, headings = heading_row(book.get_sheet_by_name(name))
+        # Calamine parses the whole sheet here, so one that fits is kept.
+        sheet = book.get_sheet_by_name(name)
+        head_index, headings = heading_row(sheet)
         found = match(kind, headings)
         if found.problem is None:
-            fitting.append((name, head_index, found))
+            fitting.append((sheet, head_index, found))
         elif position == 0:
             problem = found.problem if any(headings) else "is empty; give it headings and rows"
             problem = problem if len(names) == 1 else f"{problem} (sheet '{name}')"
     if len(fitting) > 1:
-        several = ", ".join(f"'{name}'" for name, _, _ in fitting)
+        several = ", ".join(f"'{sheet.name}'" for sheet, _, _ in fitting)
         raise UnfitError(f"has several sheets that could be meant, {several}; keep one of them")
     if not fitting:
         raise UnfitError(problem)
-    name, head_index, found = fitting[0]
-    return book.get_sheet_by_name(name), head_index, found
+    return fitting[0]
 
 
 def heading_row(sheet: CalamineSheet) -> tuple[int, Sequence[str]]:

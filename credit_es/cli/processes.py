@@ -1,11 +1,15 @@
 """The processes of the service, one command each; and what is done once, before them."""
 
-from typing import Annotated
+import gc
+from typing import Annotated, Final
 
 import typer
 
 from credit_es.cli import context
 from credit_es.settings import Settings
+
+GARBAGE_AFTER: Final = 50_000
+"""Objects made before Python looks for cycles among them."""
 
 
 def api() -> None:
@@ -97,4 +101,6 @@ def ingest_sample() -> None:
 def _begin(name: str) -> Settings:
     context.entitle(name)
     context.log_as(name)
+    # Facts and rows hold no cycles, and to look for some is a good part of an import.
+    gc.set_threshold(GARBAGE_AFTER)
     return context.settings()
