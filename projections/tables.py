@@ -5,6 +5,7 @@ definition that the code was written for, shows one of them. Old and new code ru
 a rebuild swaps the view.
 """
 
+import struct
 import types
 from collections.abc import Collection, Iterable, Mapping
 from datetime import date
@@ -14,14 +15,14 @@ from typing import Any, Final, Union, get_args, get_origin, get_type_hints
 from uuid import UUID
 
 from msgspec import Struct
-from psycopg import Connection
+from psycopg import Connection, DataError
 from psycopg.rows import TupleRow
 from psycopg.sql import SQL, Composed, Identifier
 
 from credit_es.store.database import in_schema
 from projections.customers import CUSTOMERS
 from projections.loans import LOANS
-from projections.projection import Projection
+from projections.projection import DIGESTION, PoisonError, Projection
 
 PROJECTIONS: Final[tuple[Projection[Any], ...]] = (CUSTOMERS, LOANS)
 
@@ -33,6 +34,8 @@ TYPES: Final[Mapping[Any, str]] = {
     date: "date",
     tuple[int, ...]: "bigint[]",
 }
+ENCODING: Final = (*DIGESTION, DataError, struct.error)
+"""What psycopg raises at a value that its column cannot hold, in C or in Python."""
 LIVE: Final = SQL(
     "SELECT version, position, problem FROM {schema}.read_tables"
     " WHERE projection = %s AND definition = %s AND live"
@@ -116,13 +119,21 @@ class TableOf:
         self.fill(conn, rows.items())
 
     def fill(self, conn: Connection[TupleRow], rows: Iterable[tuple[UUID, Any]]) -> int:
-        """Copy rows into the table, where none of their streams are; returns how many."""
+        """Copy rows into the table, where none of their streams are; returns how many.
+
+        Raises ``PoisonError`` at a row that cannot be written as its columns' types.
+        """
         statement = SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(self.name, self._columns)
+        fields = attrgetter(*self.projection.columns[1:])
         count = 0
         with conn.cursor() as cursor, cursor.copy(statement) as copy:
             copy.set_types([kind for _, kind, _ in column_types(self.projection)])
-            for values in self._values(rows):
-                copy.write_row(values)
+            for stream_id, row in rows:
+                values = [stream_id, *(list(v) if type(v) is tuple else v for v in fields(row))]
+                try:
+                    copy.write_row(values)
+                except ENCODING as e:
+                    raise PoisonError(self.projection.name, stream_id, row.version) from e
                 count += 1
         return count
 
@@ -138,11 +149,6 @@ class TableOf:
         """Point the view here. DROP and CREATE, because REPLACE cannot drop or retype a column."""
         conn.execute(SQL("DROP VIEW IF EXISTS {}").format(self.view))
         conn.execute(SQL("CREATE VIEW {} AS SELECT * FROM {}").format(self.view, self.name))
-
-    def _values(self, rows: Iterable[tuple[UUID, Any]]) -> Iterable[list[Any]]:
-        fields = attrgetter(*self.projection.columns[1:])
-        for stream_id, row in rows:
-            yield [stream_id, *(list(v) if type(v) is tuple else v for v in fields(row))]
 
 
 def view_of(projection: Projection[Any], schema: str) -> Composed:

@@ -13,10 +13,12 @@ from msgspec.structs import replace
 from credit_es.domain.events import LoanOpened
 from credit_es.store.mapper import DECODER, customer_stream, loan_stream
 from credit_es.store.snapshots import EVERY
+from projections.customers import CUSTOMERS
 from projections.loans import LOANS
 from projections.projection import PoisonError
 from projections.rebuild import RebuildError
 from projections.status import ProjectionStatus, status
+from tests.domain.facts import registered
 from tests.processes import until
 from tests.projections.conftest import ROOT, House, Process
 from tests.projections.history import happen
@@ -110,6 +112,40 @@ def test_a_row_that_its_table_does_not_take_is_poison(house: House) -> None:
     with pytest.raises(RebuildError, match=f"number.*{loan.number}"), house.rebuilder() as builder:
         builder.rebuild(LOANS)
     assert house.reads.loan(loan.number)[0] == loan
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"phone_number": 10**20}, "customers cannot digest version 1 of stream"),
+        ({"first_name": "A\0"}, "invalid byte sequence"),
+    ],
+    ids=["by the driver", "by the server"],
+)
+def test_a_value_that_its_column_cannot_hold_is_poison(
+    house: House, changes: dict[str, object], told: str
+) -> None:
+    happen(house.lending, 1)
+    house.lending.record([(1, replace(registered(1), **changes))], BY)
+    position = house.log.head().last
+    happen(house.lending, 1)
+    house.project()
+    assert (stand(house, "customers").problem or "").startswith(f"position {position}: {told}")
+    assert stand(house, "customers").position < position
+    assert stand(house, "loans").position == house.log.head().last
+    who, _ = house.reads.customer(1)
+    assert {name: getattr(who, name) for name in changes} == changes
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+def test_a_rebuild_tells_the_place_of_a_value_that_its_column_cannot_hold(
+    house: House, shards: int
+) -> None:
+    happen(house.lending, 1)
+    house.lending.record([(1, replace(registered(1), phone_number=10**20))], BY)
+    place = f"^position {house.log.head().last}: customers cannot digest version 1 of stream"
+    with pytest.raises(RebuildError, match=place), house.rebuilder() as builder:
+        builder.rebuild(CUSTOMERS, shards=shards)
 
 
 def test_no_decision_is_made_on_a_fact_that_cannot_be_read(house: House) -> None:
