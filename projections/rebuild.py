@@ -129,11 +129,8 @@ class Rebuilder:
             reached = self._catch_up(table, head, progress)
         except PoisonError as error:
             raise RebuildError(self._where(error)) from error
-        values = (projection.name, projection.definition, version, reached, False)
-        with self._conn.transaction():
-            self._conn.execute(in_schema(ADD, self._schema), values)
         served = live_table(self._conn, projection, self._schema)
-        self._swap(table, version)
+        self._swap(table, reached)
         self._drop_all_but(projection, {version, served.version if served else version})
         return Rebuilt(
             projection=projection.name,
@@ -153,7 +150,7 @@ class Rebuilder:
                 f"{projection.name} has no other table to go back to: rebuild it instead."
             )
         version, position = before[-1]
-        self._swap(TableOf(projection, self._schema, version), version)
+        self._swap(TableOf(projection, self._schema, version))
         return Rebuilt(
             projection=projection.name, version=version, position=position, rows=0, seconds=0.0
         )
@@ -191,13 +188,17 @@ class Rebuilder:
         rows = self._conn.execute(in_schema(VERSIONS, self._schema), values).fetchall()
         return [(version, position, live) for version, position, live in rows]
 
-    def _swap(self, table: TableOf, version: int) -> None:
-        projection = table.projection
+    def _swap(self, table: TableOf, built_to: int | None = None) -> None:
+        """Let the view show ``table``; a new one, built to a position, is known from then on."""
+        projection, version = table.projection, table.version
         hidden, shown = (projection.name, projection.definition), (projection.name, version)
 
         def swap() -> None:
             self._conn.execute(in_schema(HIDE, self._schema), hidden)
-            self._conn.execute(in_schema(SHOW, self._schema), shown)
+            if built_to is None:
+                self._conn.execute(in_schema(SHOW, self._schema), shown)
+            else:
+                self._conn.execute(in_schema(ADD, self._schema), (*hidden, version, built_to))
             table.show(self._conn)
 
         self._give_way(swap)

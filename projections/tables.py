@@ -50,7 +50,7 @@ HIGHEST: Final = SQL(
 ADD: Final = SQL(
     "INSERT INTO {schema}.read_tables"
     " (projection, definition, version, position, live, built_at)"
-    " VALUES (%s, %s, %s, %s, %s, now())"
+    " VALUES (%s, %s, %s, %s, true, now())"
 )
 
 

@@ -101,6 +101,26 @@ def test_the_table_that_served_is_kept_even_after_going_back(house: House) -> No
         assert builder.rollback(LOANS).version == 1
 
 
+@pytest.mark.parametrize("where", ["show", "fill"])
+def test_going_back_never_shows_a_table_that_never_served(
+    house: House, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    happen(house.lending, 1)
+    with house.rebuilder() as builder:
+        builder.rebuild(LOANS)
+    with monkeypatch.context() as patch:
+        at(TableOf, where)(patch)
+        with pytest.raises(Interrupted), house.rebuilder() as builder:
+            builder.rebuild(LOANS)
+    live_now = live_table(house.conn, LOANS, house.schema)
+    assert live_now is not None
+    assert live_now.version == 2
+    assert "loans_v3" in tables(house)
+    with house.rebuilder() as builder:
+        assert builder.rollback(LOANS).version == 1
+    assert_reads_are_right(house.reads, house.log)
+
+
 def test_a_projection_that_is_not_there_is_told_with_those_that_are() -> None:
     assert named("loans") is LOANS
     with pytest.raises(RebuildError, match="no projection 'lons': there are customers, loans"):
