@@ -25,6 +25,7 @@ from credit_es.domain.errors import (
 from credit_es.store.database import BusyError, ConnectionLostError, StoreUnavailableError
 from credit_es.store.idempotency import KeyReusedError
 from credit_es.store.replica import ReplicaUnavailableError
+from credit_es.store.snapshots import UndigestedError
 from projections.projection import PoisonError
 
 log = structlog.get_logger()
@@ -136,6 +137,7 @@ def add_error_handlers(app: "falcon.App[falcon.Request, falcon.Response]") -> No
     app.add_error_handler(ConnectionLostError, _via(_connection_lost))
     app.add_error_handler(ReplicaUnavailableError, _via(_no_replica))
     app.add_error_handler(PoisonError, _via(_poisoned))
+    app.add_error_handler(UndigestedError, _via(_undigested))
     app.add_error_handler(Exception, _unexpected)
 
 
@@ -209,6 +211,12 @@ def _poisoned(error: Exception) -> ProblemError:
     return UnavailableError(
         f"The projection {error.projection} cannot digest what was recorded: it waits for repair."
     )
+
+
+def _undigested(error: Exception) -> ProblemError:
+    log.error("fact undigested", exc_info=error)
+    message = str(error)
+    return UnavailableError(f"{message[0].upper()}{message[1:]}: it waits for repair.")
 
 
 def _via(

@@ -7,12 +7,12 @@ can fold what came after.
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any, Final, Generic, Protocol, TypeVar, get_args
+from typing import Any, Generic, Protocol, TypeVar, get_args
 from uuid import UUID
 
 from msgspec import Struct
 
-from credit_es.store.mapper import DECODER, TOPICS, topic
+from credit_es.store.mapper import DECODER, DIGESTION, TOPICS, topic
 
 
 class Versioned(Protocol):
@@ -25,19 +25,6 @@ class Versioned(Protocol):
 
 
 Row = TypeVar("Row", bound=Versioned)
-
-
-DIGESTION: Final = (
-    AssertionError,
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    RecursionError,
-    TypeError,
-    ValueError,
-)
-"""What decoding and folding a fact may end in; msgspec's errors are values' errors, as is text that
-is no UTF-8."""
 
 
 class PoisonError(Exception):

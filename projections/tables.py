@@ -20,9 +20,10 @@ from psycopg.rows import TupleRow
 from psycopg.sql import SQL, Composed, Identifier
 
 from credit_es.store.database import in_schema
+from credit_es.store.mapper import DIGESTION
 from projections.customers import CUSTOMERS
 from projections.loans import LOANS
-from projections.projection import DIGESTION, PoisonError, Projection
+from projections.projection import PoisonError, Projection
 
 PROJECTIONS: Final[tuple[Projection[Any], ...]] = (CUSTOMERS, LOANS)
 

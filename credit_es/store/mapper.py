@@ -44,6 +44,17 @@ class Recorded(Struct, frozen=True):
 
 ENCODER: Final = msgspec.json.Encoder(decimal_format="string")
 DECODER: Final = msgspec.json.Decoder(Entry)
+DIGESTION: Final = (
+    AssertionError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+"""What decoding and folding a fact may end in; msgspec's errors are values' errors, as is text that
+is no UTF-8."""
 
 
 def topic(fact: Event | type[Event]) -> str:

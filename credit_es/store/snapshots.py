@@ -1,7 +1,7 @@
 """Aggregates from their streams, with snapshots, so that a long history costs no more than a short.
 
 A snapshot is a state folded so far. It is disposable: one of another definition is not used, and an
-emptied table only costs time.
+emptied table only costs time, as does one that cannot be read.
 """
 
 from collections import Counter
@@ -10,10 +10,13 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 from uuid import UUID
 
 import msgspec
+import structlog
 from psycopg.sql import SQL
 
 from credit_es.store.database import Database
-from credit_es.store.mapper import DECODER, ENCODER
+from credit_es.store.mapper import DECODER, DIGESTION, ENCODER
+
+log = structlog.get_logger()
 
 EVERY: Final = 50
 """Events beyond its snapshot that make a stream worth a new one."""
@@ -36,6 +39,19 @@ SAVE: Final = SQL(
     " SET definition = excluded.definition, version = excluded.version, state = excluded.state"
     " WHERE s.definition <> excluded.definition OR s.version < excluded.version"
 )
+
+FORGET: Final = SQL(
+    "DELETE FROM {schema}.snapshots WHERE stream_id = %s AND definition = %s AND version = %s"
+)
+
+
+class UndigestedError(Exception):
+    """A fact that this code cannot decode or fold: nothing is decided without it."""
+
+    def __init__(self, stream_id: UUID, version: int) -> None:
+        super().__init__(f"the fact at version {version} of stream {stream_id} cannot be read")
+        self.stream_id = stream_id
+        self.version = version
 
 
 class Versioned(Protocol):
@@ -66,11 +82,13 @@ class Aggregates(Generic[State]):
         self._decoder = msgspec.json.Decoder(kind)
         self._load = database.sql(LOAD)
         self._save = database.sql(SAVE)
+        self._forget = database.sql(FORGET)
 
     def load(self, stream_ids: Sequence[UUID]) -> list[State | None]:
         """The states of these streams, in one round trip; None where there is no event.
 
-        A stream that has grown long since its snapshot gets a new one, in a second.
+        A stream that has grown long since its snapshot gets a new one, in a second; a snapshot that
+        cannot be read costs two more. Raises ``UndigestedError``.
         """
         values = {"ids": stream_ids, "definition": self._definition}
         rows = self._database.run(
@@ -78,17 +96,29 @@ class Aggregates(Generic[State]):
         )
         states: list[State | None] = [None] * len(stream_ids)
         grown = Counter(place for place, is_snapshot, _, _ in rows if not is_snapshot)
-        for place, is_snapshot, _, stored in rows:
-            states[place - 1] = (
-                self._decoder.decode(stored)
-                if is_snapshot
-                else self._evolve(states[place - 1], DECODER.decode(stored).fact)
-            )
+        for place, is_snapshot, version, stored in rows:
+            try:
+                states[place - 1] = (
+                    self._decoder.decode(stored)
+                    if is_snapshot
+                    else self._evolve(states[place - 1], DECODER.decode(stored).fact)
+                )
+            except DIGESTION as e:
+                stream_id = stream_ids[place - 1]
+                if not is_snapshot:
+                    raise UndigestedError(stream_id, version) from e
+                log.warning("snapshot unreadable", stream_id=str(stream_id), error=str(e))
+                self._drop(stream_id, version)
+                return self.load(stream_ids)
         for place, events in grown.items():
             state = states[place - 1]
             if events >= EVERY and state is not None:
                 self._keep(stream_ids[place - 1], state)
         return states
+
+    def _drop(self, stream_id: UUID, version: int) -> None:
+        values = (stream_id, self._definition, version)
+        self._database.run(lambda conn: conn.execute(self._forget, values))
 
     def _keep(self, stream_id: UUID, state: State) -> None:
         values = (stream_id, self._definition, state.version, ENCODER.encode(state))

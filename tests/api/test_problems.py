@@ -14,7 +14,7 @@ from psycopg import sql
 from api.app import connect
 from credit_es.application import ContendedError
 from credit_es.store.database import BusyError, ConnectionLostError
-from credit_es.store.mapper import loan_stream
+from credit_es.store.mapper import customer_stream, loan_stream
 from tests.api.client import PERSON, Api, form, settings_of
 
 NOBODY = "0a9cbb3f-2a6c-4a55-8a5e-3f7f6c0ad9f1"
@@ -238,6 +238,21 @@ def test_a_poisoned_row_is_503_and_names_its_projection(api: Api, database_url: 
     answered = api.get(f"/view-loan/{loan}")
     problem = check_problem(answered, 503)
     assert "loans" in problem["detail"]
+    assert int(answered.headers["Retry-After"]) >= 1
+
+
+def test_a_decision_on_what_cannot_be_read_is_503_and_names_the_fact(
+    api: Api, database_url: str
+) -> None:
+    number = api.register()
+    schema = api.services.lending.database.schema
+    stream = customer_stream(number)
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        append = sql.SQL("SELECT {}.append(%s, %s::int8[], %s, %s)").format(sql.Identifier(schema))
+        conn.execute(append, ([stream], [2], ["credit.Unheard"], [b"{}"]))
+    answered = api.apply(number)
+    problem = check_problem(answered, 503)
+    assert f"version 2 of stream {stream}" in problem["detail"]
     assert int(answered.headers["Retry-After"]) >= 1
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
+import structlog
 from psycopg import Connection
 from psycopg.rows import TupleRow
 
@@ -91,6 +92,21 @@ def test_an_older_state_never_takes_the_place_of_a_newer(
     falsify(conn, schema, "definition = 0")
     Aggregates(lending.database, Customer, evolve, customer.DEFINITION).load([stream])
     assert kept(conn, schema) == [(1000000, customer.DEFINITION)]
+
+
+@pytest.mark.parametrize("state", ["bad", '{"number": 1}', "\\xff"])
+def test_a_snapshot_that_cannot_be_read_is_replaced(
+    lending: Lending, number: int, conn: Connection[TupleRow], schema: str, state: str
+) -> None:
+    before = lending.load(number)
+    falsify(conn, schema, f"state = '{state}'")
+    with structlog.testing.capture_logs() as logged:
+        assert lending.load(number) == before
+    assert [line["event"] for line in logged] == ["snapshot unreadable"]
+    assert kept(conn, schema) == [(EVERY + 2, customer.DEFINITION)]
+    with structlog.testing.capture_logs() as logged:
+        lending.apply_for_loan(asks(number, "1000.00"), BY)
+    assert logged == []
 
 
 def test_without_any_snapshot_nothing_is_lost_but_time(
