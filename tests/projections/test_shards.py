@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 
 import psycopg
@@ -21,35 +22,32 @@ from tests.projections.conftest import ROOT, House
 from tests.projections.history import assert_reads_are_right, copy_in, happen, lending_of_years
 from tests.projections.test_rebuild import live, tables
 
+WAITING = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE %s"
 
-class HalfWay:
-    """``credit-es projections rebuild loans`` of two shards: one is done, one is stopped."""
 
-    def __init__(self, house: House) -> None:
+@contextmanager
+def events_locked(house: House) -> Iterator[None]:
+    """No shard gets on: it waits in Postgres, and hears of nothing."""
+    with psycopg.connect(house.url) as conn:
+        conn.execute(f"LOCK TABLE {house.schema}.events IN ACCESS EXCLUSIVE MODE".encode())
+        yield
+
+
+class Rebuilding:
+    """``credit-es projections rebuild loans`` of two shards, by some release."""
+
+    def __init__(self, house: House, release: str = "credit_es.cli.main") -> None:
         self._house = house
         environ = {**os.environ, "DATABASE_URL": house.url, "CREDIT_SCHEMA": house.schema}
         environ.pop("DATABASE_DIRECT_URL", None)
-        with psycopg.connect(house.url) as conn:
-            # Until one is stopped, none gets on.
-            conn.execute(f"LOCK TABLE {house.schema}.events IN ACCESS EXCLUSIVE MODE".encode())
-            self.parent = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "credit_es.cli.main",
-                    *["projections", "rebuild", "loans"],
-                    "--shards=2",
-                ],
-                cwd=ROOT,
-                env=environ,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            until(lambda: bool(self.shards()), timeout_s=60)
-            self.stopped = self.shards()[0]
-            os.kill(self.stopped, signal.SIGSTOP)
-        until(lambda: 0 < self.rows() < 18, timeout_s=60)
+        self.parent = subprocess.Popen(
+            [sys.executable, "-m", release, "projections", "rebuild", "loans", "--shards=2"],
+            cwd=ROOT,
+            env=environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
 
     def shards(self) -> list[int]:
         return [
@@ -64,24 +62,57 @@ class HalfWay:
         return int(self._house.sql("SELECT count(*) FROM {s}.loans_v2")[0][0])
 
     def end(self) -> tuple[int, str]:
-        """Let the stopped shard find out what happened; the exit code and what was said."""
-        if self.stopped in self.shards():
-            os.kill(self.stopped, signal.SIGCONT)
-        _, said = self.parent.communicate(timeout=30)
+        """Wait until all of its processes have ended; the exit code and what was said."""
+        self.parent.wait(30)
         until(lambda: processes_with(self._house.schema) == [], timeout_s=10)
+        _, said = self.parent.communicate(timeout=30)
         return self.parent.returncode, said
+
+    def kill(self) -> None:
+        """End by pid whatever of it still runs."""
+        for pid in self.shards():
+            os.kill(pid, signal.SIGKILL)
+        self.parent.kill()
+        self.parent.communicate()
+
+
+class HalfWay(Rebuilding):
+    """One shard is done, one is stopped."""
+
+    def __init__(self, house: House) -> None:
+        with events_locked(house):
+            super().__init__(house)
+            until(lambda: bool(self.shards()), timeout_s=60)
+            self.stopped = self.shards()[0]
+            os.kill(self.stopped, signal.SIGSTOP)
+        until(lambda: 0 < self.rows() < 18, timeout_s=60)
 
 
 @pytest.fixture
-def half_way(house: House) -> Iterator[HalfWay]:
+def projected(house: House) -> House:
     happen(house.lending, 3)
     house.project()
-    one = HalfWay(house)
+    return house
+
+
+@pytest.fixture
+def half_way(projected: House) -> Iterator[HalfWay]:
+    one = HalfWay(projected)
     yield one
-    for pid in {one.parent.pid, *one.shards()}:
-        if one.parent.poll() is None or pid != one.parent.pid:
-            os.kill(pid, signal.SIGKILL)
-    one.parent.communicate()
+    one.kill()
+
+
+@contextmanager
+def waiting(house: House, release: str = "credit_es.cli.main") -> Iterator[Rebuilding]:
+    """Both shards wait in Postgres."""
+    with events_locked(house):
+        one = Rebuilding(house, release)
+        try:
+            events = f'%"{house.schema}".events WHERE%BETWEEN%'
+            until(lambda: len(house.sql(WAITING, events)) == 2)
+            yield one
+        finally:
+            one.kill()
 
 
 def assert_the_old_table_serves_and_the_next_rebuild_cleans_up(house: House) -> None:
@@ -100,11 +131,25 @@ def assert_the_old_table_serves_and_the_next_rebuild_cleans_up(house: House) -> 
 @pytest.mark.fault
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_rebuild_killed_half_way_leaves_no_process_and_the_old_table(
-    house: House, half_way: HalfWay, number: signal.Signals
+    projected: House, number: signal.Signals
 ) -> None:
-    half_way.parent.send_signal(number)
-    assert half_way.end()[0] != 0
-    assert_the_old_table_serves_and_the_next_rebuild_cleans_up(house)
+    with waiting(projected) as rebuilding:
+        rebuilding.parent.send_signal(number)
+        assert rebuilding.end()[0] != 0
+    assert_the_old_table_serves_and_the_next_rebuild_cleans_up(projected)
+
+
+@pytest.mark.fault
+def test_a_shard_that_did_not_follow_its_parent_would_stay(projected: House) -> None:
+    """The control."""
+    with waiting(projected, "tests.projections.orphaning") as rebuilding:
+        orphans = set(rebuilding.shards())
+        assert len(orphans) == 2
+        rebuilding.parent.kill()
+        rebuilding.parent.wait(5)
+        with pytest.raises(AssertionError):
+            until(lambda: set(rebuilding.shards()) != orphans, timeout_s=2)
+    live(projected, 1)
 
 
 @pytest.mark.fault
