@@ -9,7 +9,7 @@ from psycopg import Connection
 from psycopg.rows import TupleRow
 
 from credit_es.store.log import Log
-from projections.projection import Projection
+from projections.projection import PoisonError, Projection
 from projections.projector import fold
 from projections.rebuild import Progress
 from projections.tables import LiveTable, TableOf, live_table
@@ -18,7 +18,7 @@ SNAPSHOT: Final = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 
 
 class VerifyError(Exception):
-    """There is nothing to compare with; the message says what to do."""
+    """The table cannot be compared with the log; the message says why."""
 
 
 class Difference(Struct, frozen=True, kw_only=True):
@@ -48,7 +48,10 @@ def verify(
     def fold_up_to(position: int) -> None:
         nonlocal reached
         for batch in reader.tail(reached, upto=position):
-            fold(projection, folded, [e for e in batch if projection.concerns(e.topic)])
+            try:
+                fold(projection, folded, [e for e in batch if projection.concerns(e.topic)])
+            except PoisonError as error:
+                raise VerifyError(f"{error}, and its table claims to hold it.") from error
             reached = batch[-1].id
             progress(reached, position)
 

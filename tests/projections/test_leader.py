@@ -127,6 +127,34 @@ def test_without_the_fence_a_leader_that_lost_its_lock_unnoticed_poisons_a_proje
     assert not caught_up(house)
 
 
+def killed_half_way(house: House, start: Callable[..., Process], marks: Path) -> None:
+    """A leader killed after it moved a position and before it wrote the rows; the next has led."""
+    house.lending.register(person(), BY)
+    first = start("tests.projections.halting")
+    until((marks / "has halted").exists)
+    first.child.send_signal(signal.SIGKILL)
+    first.child.wait(5)
+    start()
+    until(lambda: caught_up(house))
+
+
+def test_a_projector_killed_within_a_batch_has_moved_nothing(
+    house: House, start: Callable[..., Process], marks: Path
+) -> None:
+    killed_half_way(house, start, marks)
+    assert house.differences() == []
+
+
+def test_a_position_moved_apart_from_the_rows_would_lose_them(
+    house: House, start: Callable[..., Process], marks: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The control."""
+    monkeypatch.setenv("CREDIT_TEST_TORN", "1")
+    killed_half_way(house, start, marks)
+    (lost,) = house.differences()
+    assert (lost.projection, lost.stored) == ("customers", None)
+
+
 @contextmanager
 def other_backends_ended(house: House) -> Iterator[int]:
     """All but the test's own: the leader's lock connection and its reader."""

@@ -4,22 +4,30 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from decimal import Decimal
+from typing import Any
+from uuid import UUID
 
 import pytest
+from eventsourcing.persistence import Notification
 from msgspec.structs import replace
 
 from credit_es.domain.events import LoanOpened
 from credit_es.store.mapper import DECODER, customer_stream, loan_stream
 from credit_es.store.snapshots import EVERY, UndigestedError
+from projections import projector
 from projections.customers import CUSTOMERS
 from projections.loans import LOANS
-from projections.projection import PoisonError
+from projections.projection import PoisonError, Projection
+from projections.projector import fold
 from projections.rebuild import RebuildError
 from projections.status import ProjectionStatus, status
+from projections.verify import VerifyError, verify
 from tests.domain.facts import registered
 from tests.processes import until
+from tests.projections import mended_release
 from tests.projections.conftest import ROOT, House, Process
 from tests.projections.history import happen
 from tests.store.given import BY, asks
@@ -91,6 +99,34 @@ def test_a_poisoned_projection_waits_for_a_release_that_digests_the_fact(
     rows = house.sql("SELECT version, amount FROM {s}.loans_d1 WHERE number = %s", loan.number)
     assert rows == [(2, loan.amount + 5)]
     assert house.sql("SELECT count(*) FROM {s}.loans_d1") == [(12,)]
+
+
+def test_a_projector_that_skips_a_fact_would_not_pass_verification(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The control: neither before the release that digests the fact nor after."""
+
+    def skip(
+        projection: Projection[Any], rows: dict[UUID, Any], events: Sequence[Notification]
+    ) -> None:
+        for event in events:
+            with suppress(PoisonError):
+                fold(projection, rows, [event])
+
+    number, _ = happen(house.lending, 1)
+    loan = house.reads.customer(number)[1][0]
+    position = open_again(house, loan.number)
+    with monkeypatch.context() as patch:
+        patch.setattr(projector, "fold", skip)
+        house.project()
+    assert stand(house, "loans").problem is None
+    assert stand(house, "loans").position == position
+    with pytest.raises(VerifyError, match="loans cannot digest version 2 of stream"):
+        house.differences()
+    digesting = replace(LOANS, fold=mended_release.evolve)
+    (difference,) = verify(house.conn, house.log, house.schema, digesting)
+    assert difference.stored == {"version": 1, "amount": loan.amount}
+    assert difference.folded == {"version": 2, "amount": loan.amount + 5}
 
 
 def test_a_row_that_its_table_does_not_take_is_poison(house: House) -> None:
