@@ -3,8 +3,12 @@
 The model holds customers and their loans as the domain folds them, and the workbook rows that were
 recorded. It says what every step must answer and record; after each one, what is decided with and
 what is read, whatever the projector has done, is what the model holds.
+
+Left to itself it makes the same ten runs each time. ``CREDIT_TEST_EXAMPLES=200`` makes as many new
+ones, and a failure tells the ``CREDIT_TEST_SEED`` that makes them again.
 """
 
+import os
 import secrets
 from collections import Counter
 from collections.abc import Sequence
@@ -13,7 +17,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -138,14 +142,16 @@ class AnyOrder(RuleBasedStateMachine):
         self.projector = Projector(self.conn, self.lending.reader, self.schema)
 
     def teardown(self) -> None:
-        while self.projector.step():
-            pass
-        assert {one.position for one in status(self.conn, self.schema)} == {self.position}
-        self.verify()
-        self.lending.close()
-        drop = sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(self.schema))
-        self.conn.execute(drop)
-        self.conn.close()
+        try:
+            while self.projector.step():
+                pass
+            assert {one.position for one in status(self.conn, self.schema)} == {self.position}
+            self.verify()
+        finally:
+            self.lending.close()
+            drop = sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(self.schema))
+            self.conn.execute(drop)
+            self.conn.close()
 
     # What the log says.
 
@@ -452,22 +458,51 @@ class AnyOrder(RuleBasedStateMachine):
                 assert self.reads.loan(latest) == (who.loans[latest], who.state)
 
 
-@pytest.mark.slow
-def test_in_any_order_answers_log_and_reads_are_those_of_the_model(
-    postgres_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def machine(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> type[AnyOrder]:
+    """The machine on this process's server, with batches and snapshots that a few steps fill."""
     monkeypatch.setattr(AnyOrder, "url", postgres_url)
     monkeypatch.setattr(importing, "FACTS_A_BATCH", 6)
     monkeypatch.setattr(snapshots, "EVERY", 3)
-    run_state_machine_as_test(
-        AnyOrder,
-        settings=settings(
-            max_examples=10,
-            stateful_step_count=25,
-            deadline=None,
-            derandomize=True,
-            database=None,
-            phases=[Phase.generate, Phase.shrink],
-            suppress_health_check=list(HealthCheck),
-        ),
+    return AnyOrder
+
+
+def runs(examples: int, *phases: Phase, derandomize: bool = True) -> settings:
+    return settings(
+        max_examples=examples,
+        stateful_step_count=25,
+        deadline=None,
+        derandomize=derandomize,
+        database=None,
+        phases=phases,
+        report_multiple_bugs=False,
+        suppress_health_check=list(HealthCheck),
     )
+
+
+@pytest.mark.slow
+def test_in_any_order_answers_log_and_reads_are_those_of_the_model(machine: type[AnyOrder]) -> None:
+    new = os.environ.get("CREDIT_TEST_EXAMPLES")
+    begun_with = int(os.environ.get("CREDIT_TEST_SEED") or secrets.randbelow(2**32))
+    told = runs(int(new or 10), Phase.generate, Phase.shrink, derandomize=not new)
+    try:
+        run_state_machine_as_test(seed(begun_with)(machine) if new else machine, settings=told)
+    except Exception as error:
+        if new:
+            error.add_note(f"Again: CREDIT_TEST_EXAMPLES={new} CREDIT_TEST_SEED={begun_with}")
+        raise
+
+
+@pytest.mark.slow
+def test_a_snapshot_of_a_version_too_high_is_found(
+    machine: type[AnyOrder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The control: the machine sees what it is there to see."""
+    keep = snapshots.Aggregates._keep
+
+    def one_too_high(of: Any, stream_id: Any, state: Any) -> None:
+        keep(of, stream_id, replace(state, version=state.version + 1))
+
+    monkeypatch.setattr(snapshots.Aggregates, "_keep", one_too_high)
+    with pytest.raises(AssertionError):
+        run_state_machine_as_test(machine, settings=runs(10, Phase.generate))
