@@ -1,17 +1,20 @@
 """The application service: what is recorded, who wins a race, and why something was decided."""
 
 import hashlib
+import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from decimal import Decimal
+from pathlib import Path
 from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 import psycopg
 import pytest
 from msgspec.structs import replace
+from psycopg import pq
 
 from credit_es import application
 from credit_es.application import By, ContendedError, Lending, Outcome, fold_customer, fold_loan
@@ -152,6 +155,34 @@ def test_an_approval_and_its_loan_are_recorded_together(lending: Lending) -> Non
     assert outcome == Outcome(decision=approved, version=2)
     assert len(opened) == 1
     assert facts(lending) == [customer, approved, *opened]
+
+
+@pytest.mark.parametrize("loans", [0, 1, 3])
+def test_a_decision_loads_in_two_round_trips_at_most_and_appends_in_one_statement(
+    database_url: str, schema: str, loans: int, tmp_path: Path
+) -> None:
+    lending = Lending(settings(database_url, schema), pool_size=1)
+    for number in (FIRST, FIRST + 1):
+        lending.register(ASHA, BY)
+        for _ in range(max(loans, number - FIRST)):
+            lending.apply_for_loan(asks(number), BY)
+    # The connection has prepared its statements by now, and blocks of numbers are taken.
+    wire = tmp_path / "wire"
+    with wire.open("wb") as output:
+        with lending.database.connection() as conn:
+            conn.pgconn.trace(output.fileno())
+            conn.pgconn.set_trace_flags(pq.Trace.SUPPRESS_TIMESTAMPS)
+        outcome = lending.apply_for_loan(asks(FIRST), BY)
+        conn.pgconn.untrace()
+    lending.close()
+    assert len(outcome.decision.seen.loans) == loans
+    told = wire.read_text()
+    trips = 2 + bool(loans)
+    assert re.findall(r"^F\t\d+\t(Query|Parse|Bind)\b", told, re.MULTILINE) == ["Bind"] * trips
+    answered = re.findall(r"^B\t\d+\tRowDescription\t \d \"(.*?)\"", told, re.MULTILINE)
+    assert answered == ["n"] * (trips - 1) + ["append"]
+    in_no_transaction = ["I"] * trips
+    assert re.findall(r"^B\t\d+\tReadyForQuery\t (.)", told, re.MULTILINE) == in_no_transaction
 
 
 def test_a_refusal_is_a_fact_and_no_loan(lending: Lending) -> None:
