@@ -1,4 +1,4 @@
-"""A tenant moves to another server by the commands of docs/scaling.md, as written, and goes on."""
+"""The documents' commands, as written: a tenant moves to another server, a backup is restored."""
 
 import os
 import re
@@ -27,6 +27,7 @@ pytestmark = [pytest.mark.fault, pytest.mark.slow]
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "scaling.md").read_text("utf-8")
+BACKUPS = (ROOT / "docs" / "operating.md").read_text("utf-8")
 LOG = "SELECT position, stream_id, version, topic, state FROM credit.events ORDER BY position"
 
 
@@ -62,20 +63,31 @@ def database(url: str) -> Iterator[str]:
 def run(step: str, old: str, new: str, *, without: str = "") -> str:
     """Do what the page says at its mark, after the line that finds the tools."""
     tools = re.search(r"```sh\n(tools=.*\n)```", PAGE)
-    found = re.search(rf"<!-- run: {step} -->\n```sh\n(.*?)```", PAGE, re.DOTALL)
     assert tools
-    assert found
     given = conninfo_to_dict(old)
+    return bash(
+        tools[1] + block(PAGE, step).replace(without, ""),
+        ROOT,
+        OLD=old,
+        NEW=new,
+        OLD_FROM_NEW=f"host={given['host']} user={given['user']} dbname={given['dbname']}",
+    )
+
+
+def block(page: str, step: str) -> str:
+    """The commands at a mark of a page."""
+    found = re.search(rf"<!-- run: {step} -->\n```sh\n(.*?)```", page, re.DOTALL)
+    assert found
+    return found[1]
+
+
+def bash(script: str, folder: Path, **environ: str) -> str:
+    """What it printed; nothing of it may fail."""
     plain = {name: value for name, value in os.environ.items() if not name.startswith("CREDIT_")}
     ran = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", tools[1] + found[1].replace(without, "")],
-        cwd=ROOT,
-        env=plain
-        | {
-            "OLD": old,
-            "NEW": new,
-            "OLD_FROM_NEW": f"host={given['host']} user={given['user']} dbname={given['dbname']}",
-        },
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=folder,
+        env=plain | environ,
         capture_output=True,
         text=True,
         timeout=120,
@@ -166,3 +178,17 @@ def test_replication_past_triggers_that_always_fire_numbers_anew(old: str, new: 
     assert log_of(new) != log_of(old)
     with psycopg.connect(new, autocommit=True) as conn:
         conn.execute("DROP SUBSCRIPTION credit_move")
+
+
+def test_a_backup_is_restored_in_the_place_of_a_new_schema(
+    old: str, new: str, tmp_path: Path
+) -> None:
+    (tmp_path / ".venv").symlink_to(ROOT / ".venv")
+    for url in (old, new):
+        prepare(url, "credit")
+    customer = live(old)
+    before = log_of(old)
+    bash(block(BACKUPS, "back up"), tmp_path, DATABASE_URL=old)
+    told = bash(block(BACKUPS, "restore"), tmp_path, DATABASE_URL=new)
+    assert "The read tables are what the log says." in told
+    assert_goes_on(new, before, customer)
