@@ -36,7 +36,7 @@ from tests.store.given import BY, person, settings
 pytestmark = [pytest.mark.fault, pytest.mark.slow]
 
 SCHEMA: Final = "credit"
-MOST_S: Final = 10.0
+MOST_S: Final = 5.0
 ASYNCHRONOUS: Final = (
     "ALTER SYSTEM RESET synchronous_standby_names",
     "SELECT pg_reload_conf()",
