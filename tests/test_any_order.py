@@ -4,8 +4,9 @@ The model holds customers and their loans as the domain folds them, and the work
 recorded. It says what every step must answer and record; after each one, what is decided with and
 what is read, whatever the projector has done, is what the model holds.
 
-Left to itself it makes the same ten runs each time. ``CREDIT_TEST_EXAMPLES=200`` makes as many new
-ones, and a failure tells the ``CREDIT_TEST_SEED`` that makes them again.
+Left to itself it makes the same ten runs each time that the same modules are imported, for their
+constants are among hypothesis's examples. ``CREDIT_TEST_EXAMPLES=200`` makes as many new runs, and
+a failure tells the ``CREDIT_TEST_SEED`` that makes them again.
 """
 
 import os
@@ -145,7 +146,10 @@ class AnyOrder(RuleBasedStateMachine):
         try:
             while self.projector.step():
                 pass
-            assert {one.position for one in status(self.conn, self.schema)} == {self.position}
+            # A rebuild holds the log up to numbers, too, that an append took and rolled back.
+            reached = self.lending.reader.recorder.safe_position(self.position)
+            for one in status(self.conn, self.schema):
+                assert self.position <= one.position <= reached
             self.verify()
         finally:
             self.lending.close()
