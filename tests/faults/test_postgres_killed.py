@@ -27,7 +27,7 @@ def test_what_was_acknowledged_before_postgres_was_stopped_is_true_and_none_is_d
 ) -> None:
     with serving(environment_of(url, SCHEMA, redis_url)) as server:
         with calling(server.port) as callers:
-            for away_s in (3.5, 0, 0):  # longer than a call waits, and short enough to sit it out
+            for away_s in (6, 0, 0):  # longer than any call waits, and short enough to sit it out
                 callers.more()
                 private_postgres.stop("immediate")
                 time.sleep(away_s)
