@@ -9,8 +9,10 @@ copied again. COPY fires the same triggers as any insert: floor and numbering ho
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
+from uuid import UUID
 
 from eventsourcing.persistence import IntegrityError, StoredEvent
+from psycopg.errors import DeadlockDetected
 from psycopg.sql import SQL
 
 from credit_es.store.database import RETRY_S, ConnectionLostError, Database, transaction
@@ -20,6 +22,9 @@ COPY: Final = SQL(
     "COPY {schema}.events (stream_id, version, topic, state) FROM STDIN (FORMAT BINARY)"
 )
 TYPES: Final = ("uuid", "int8", "text", "bytea")
+
+CONTEND_S: Final = 10.0
+"""How long groups that deadlock with another's are tried again; the server needs 1 s to see one."""
 
 Group = Sequence[StoredEvent]
 """Events that stand or fall together, such as those of one customer."""
@@ -43,7 +48,7 @@ class BulkAppend:
         fresh = enumerate(groups)
         left: dict[int, Group] = {}
         lost: list[int] = []
-        give_up = time.monotonic() + RETRY_S
+        started = time.monotonic()
 
         def each() -> Iterator[Group]:
             yield from left.values()
@@ -55,14 +60,20 @@ class BulkAppend:
             try:
                 self._copy_in(each())
             except ConnectionLostError:
-                if time.monotonic() > give_up:
+                if time.monotonic() - started > RETRY_S:
                     raise
-            except IntegrityError:
+            except IntegrityError as error:
                 taken = self._taken(left)
-                if not taken and time.monotonic() > give_up:
+                if taken:
+                    lost += [place for place, own in taken.items() if not own]
+                    left = {place: group for place, group in left.items() if place not in taken}
+                    continue
+                deadlock = isinstance(error.__cause__, DeadlockDetected)
+                if time.monotonic() - started > (CONTEND_S if deadlock else RETRY_S):
                     raise
-                lost += [place for place, own in taken.items() if not own]
-                left = {place: group for place, group in left.items() if place not in taken}
+                # In one order for everybody, so that nobody waits in a circle again.
+                left.update(fresh)
+                left = dict(sorted(left.items(), key=_first_stream))
             else:
                 return lost
 
@@ -94,3 +105,7 @@ class BulkAppend:
             for place, found in same.items()
             if any(one is not None for one in found)
         }
+
+
+def _first_stream(placed: tuple[int, Group]) -> list[UUID | str]:
+    return [event.originator_id for event in placed[1][:1]]
