@@ -15,7 +15,7 @@ from api.resources.health import Live, Readiness
 from api.resources.ingestions import AllIngestions, IngestionReport, OneIngestion
 from api.resources.loans import CheckEligibility, CreateLoan, ViewLoan, ViewLoans
 from credit_es.application import Lending
-from credit_es.audit import Audit
+from credit_es.audit.decisions import Audit
 from credit_es.importing import Importing
 from credit_es.settings import Settings
 from credit_es.store.ingestions import Ingestions

@@ -18,7 +18,7 @@ from psycopg import pq
 
 from credit_es import application
 from credit_es.application import By, ContendedError, Lending, Outcome, fold_customer, fold_loan
-from credit_es.audit import Audit, ImportedLoanError, in_words, message, score_in_words
+from credit_es.audit.decisions import Audit, ImportedLoanError, in_words, message, score_in_words
 from credit_es.domain.customer import decide_registration
 from credit_es.domain.errors import (
     UnknownCustomerError,

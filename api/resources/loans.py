@@ -21,8 +21,8 @@ from api.middleware import caller
 from api.openapi import READ_PROBLEMS, Link, Method, Operation
 from api.problems import NotThereError
 from api.requests import LoanRequest, LoansQuery, path_number, valid
-from credit_es import audit
 from credit_es.application import Lending
+from credit_es.audit.decisions import message
 from credit_es.domain.loan import Loan, is_current, repayments_left
 from projections.reading import ReadModel
 
@@ -102,7 +102,7 @@ class CreateLoan:
                 loan_id=decision.loan_number,
                 customer_id=decision.customer_number,
                 loan_approved=approved,
-                message=audit.message(decision),
+                message=message(decision),
                 monthly_installment=decision.verdict.installment,
                 interest_rate=decision.verdict.annual_rate,
                 decision_id=outcome.decision_id,

@@ -10,7 +10,7 @@ from credit_es.cli.context import CommandError, ExitCode
 from credit_es.settings import Settings
 
 if TYPE_CHECKING:
-    from credit_es.audit import DecisionRecord
+    from credit_es.audit.decisions import DecisionRecord
 
 
 def explain(
@@ -22,7 +22,7 @@ def explain(
 ) -> None:
     """Show what a decision knew, what it came to, and why."""
     settings = context.settings()
-    from credit_es.audit import ImportedLoanError  # noqa: PLC0415
+    from credit_es.audit.decisions import ImportedLoanError  # noqa: PLC0415
     from credit_es.domain.errors import DomainError  # noqa: PLC0415
 
     try:
@@ -44,7 +44,7 @@ def explain(
 def _find(settings: Settings, loan_or_decision: str) -> "DecisionRecord":
     """The decision as the read replica has it; what that lacks is asked of the primary."""
     from credit_es.application import Lending  # noqa: PLC0415
-    from credit_es.audit import Audit  # noqa: PLC0415
+    from credit_es.audit.decisions import Audit  # noqa: PLC0415
     from credit_es.domain.errors import UnknownDecisionError, UnknownLoanError  # noqa: PLC0415
     from credit_es.store.log import Log  # noqa: PLC0415
     from credit_es.store.replica import replica_log  # noqa: PLC0415
@@ -66,7 +66,7 @@ def _print(record: "DecisionRecord") -> None:
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
-    from credit_es.audit import in_words, message, score_in_words  # noqa: PLC0415
+    from credit_es.audit.decisions import in_words, message, score_in_words  # noqa: PLC0415
 
     decision, console = record.decision, Console(highlight=False, markup=False)
     asked, verdict, seen = decision.terms, decision.verdict, decision.seen

@@ -1,6 +1,6 @@
 """A decision in words: a sentence with its figures for every reason, and one for who applied."""
 
-from credit_es.audit import in_words, message, score_in_words
+from credit_es.audit.decisions import in_words, message, score_in_words
 from credit_es.domain.events import Basis, Reason
 from tests.domain.facts import apply, approved, card, declined, saw
 

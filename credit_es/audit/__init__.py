@@ -1,0 +1,1 @@
+"""Questions that auditors ask of the log; nothing here records anything."""
