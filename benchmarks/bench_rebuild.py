@@ -20,8 +20,8 @@ from uuid import UUID
 
 import psycopg
 from eventsourcing.application import Application
-from eventsourcing.persistence import StoredEvent, Tracking
-from eventsourcing.postgres import PostgresTrackingRecorder
+from eventsourcing.persistence import Tracking
+from eventsourcing.postgres import PostgresApplicationRecorder, PostgresTrackingRecorder
 from eventsourcing.projection import Projection as StockProjection
 from eventsourcing.projection import ProjectionRunner
 from psycopg.conninfo import conninfo_to_dict
@@ -30,10 +30,7 @@ from psycopg.sql import SQL, Identifier
 from benchmarks.harness import in_turns, postgres, say, table
 from benchmarks.history import copy_history
 from credit_es.domain.events import LoanEvent
-from credit_es.store.database import Database
-from credit_es.store.log import Log
 from credit_es.store.mapper import Recorded
-from credit_es.store.recorder import LogRecorder
 from projections.customers import CUSTOMERS
 from projections.loans import LOANS
 from projections.projection import Projection
@@ -46,7 +43,6 @@ EVENTS: Final = int(sys.argv[1]) if len(sys.argv) > 1 else 525_000
 STOCK_EVENTS: Final = int(sys.argv[2]) if len(sys.argv) > 2 else 20_000  # noqa: PLR2004
 EVENTS_A_CUSTOMER: Final = 6
 SCHEMA: Final = "stock"
-BATCH: Final = 1_000
 PATIENCE_S: Final = 600
 
 
@@ -66,9 +62,7 @@ class Tables(PostgresTrackingRecorder):
             found = cursor.execute(select, (stream,), prepare=True).fetchone()
             row = projection.of(list(found.values())[1:]) if found else None
             row = projection.fold(row, event.entry.fact)
-            values = (getattr(row, name) for name in projection.columns[1:])
-            plain = [list(v) if isinstance(v, tuple) else v for v in values]
-            cursor.execute(upsert, [stream, *plain], prepare=True)
+            cursor.execute(upsert, [stream, *projection.values(row)], prepare=True)
 
 
 class Feed(StockProjection[Tables]):
@@ -118,18 +112,24 @@ def environment(url: str) -> dict[str, str]:
 
 
 def fill_stock(url: str) -> None:
-    """Give the library's recorder the first events of our log."""
+    """Give the library's recorder the first events of our log.
+
+    Not by its own inserts: psycopg sends those as a pipeline, which can wait for ever (3.3.9).
+    """
     with psycopg.connect(url, autocommit=True) as conn:
         conn.execute(f"CREATE SCHEMA {SCHEMA}".encode())
-    stock = Stock(environment(url))
-    database = Database(url, schema="credit", pool_size=1)
-    for batch in Log(LogRecorder(database)).tail(0, upto=STOCK_EVENTS, limit=BATCH):
-        events = [
-            StoredEvent(e.originator_id, e.originator_version, e.topic, e.state) for e in batch
-        ]
-        stock.recorder.insert_events(events)
-    database.close()
-    stock.close()
+        stock = Stock(environment(url))
+        recorder = stock.recorder
+        assert isinstance(recorder, PostgresApplicationRecorder)
+        conn.execute(
+            SQL(
+                "INSERT INTO {} (originator_id, originator_version, topic, state)"
+                " SELECT stream_id, version, topic, state FROM credit.events"
+                " ORDER BY position LIMIT %s"
+            ).format(Identifier(SCHEMA, recorder.events_table_name)),
+            (STOCK_EVENTS,),
+        )
+        stock.close()
 
 
 def one_event_a_transaction(url: str) -> float:

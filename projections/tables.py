@@ -6,12 +6,8 @@ a rebuild swaps the view.
 """
 
 import struct
-import types
 from collections.abc import Collection, Iterable, Mapping
-from datetime import date
-from decimal import Decimal
-from operator import attrgetter
-from typing import Any, Final, Union, get_args, get_origin, get_type_hints
+from typing import Any, Final
 from uuid import UUID
 
 from msgspec import Struct
@@ -27,14 +23,6 @@ from projections.projection import PoisonError, Projection
 
 PROJECTIONS: Final[tuple[Projection[Any], ...]] = (CUSTOMERS, LOANS)
 
-TYPES: Final[Mapping[Any, str]] = {
-    int: "bigint",
-    str: "text",
-    bool: "boolean",
-    Decimal: "numeric",
-    date: "date",
-    tuple[int, ...]: "bigint[]",
-}
 ENCODING: Final = (*DIGESTION, DataError, struct.error)
 """What psycopg raises at a value that its column cannot hold, in C or in Python."""
 LIVE: Final = SQL(
@@ -84,7 +72,7 @@ class TableOf:
         """Make the table anew, without its keys; what an interrupted rebuild left goes."""
         columns = SQL(", ").join(
             SQL("{} {} {}").format(Identifier(name), SQL(kind), SQL("" if null else "NOT NULL"))
-            for name, kind, null in column_types(self.projection)
+            for name, kind, null in self.projection.column_types
         )
         conn.execute(SQL("DROP TABLE IF EXISTS {}").format(self.name))
         conn.execute(SQL("CREATE TABLE {} ({})").format(self.name, columns))
@@ -129,14 +117,12 @@ class TableOf:
         Raises ``PoisonError`` at a row that cannot be written as its columns' types.
         """
         statement = SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(self.name, self._columns)
-        fields = attrgetter(*self.projection.columns[1:])
         count = 0
         with conn.cursor() as cursor, cursor.copy(statement) as copy:
-            copy.set_types([kind for _, kind, _ in column_types(self.projection)])
+            copy.set_types([kind for _, kind, _ in self.projection.column_types])
             for stream_id, row in rows:
-                values = [stream_id, *(list(v) if type(v) is tuple else v for v in fields(row))]
                 try:
-                    copy.write_row(values)
+                    copy.write_row((stream_id, *self.projection.values(row)))
                 except ENCODING as e:
                     raise PoisonError(self.projection.name, stream_id, row.version) from e
                 count += 1
@@ -164,18 +150,6 @@ def view_of(projection: Projection[Any], schema: str) -> Composed:
 def leader_of(projection: Projection[Any], schema: str) -> str:
     """The name of the lock that whoever feeds the table of this definition holds."""
     return f"{schema}/{projection.shown_as}"
-
-
-def column_types(projection: Projection[Any]) -> list[tuple[str, str, bool]]:
-    """Each column's name, SQL type and whether it may be null, from the row's fields."""
-    hints = get_type_hints(projection.row)
-    columns = [("stream_id", "uuid", False)]
-    for name in projection.columns[1:]:
-        hint = hints[name]
-        optional = get_origin(hint) in {Union, types.UnionType}
-        kind = next(a for a in get_args(hint) if a is not type(None)) if optional else hint
-        columns.append((name, TYPES[kind], optional))
-    return columns
 
 
 def live_table(

@@ -49,9 +49,10 @@ from credit_es.domain.events import (
 )
 from credit_es.domain.importing import Fate, History, Import, Ingestion, decide_import
 from credit_es.domain.lending import ApplyForLoan, decide_loan
-from credit_es.domain.loan import Loan, is_current
+from credit_es.domain.loan import Loan
 from credit_es.domain.policy import judge
 from credit_es.domain.rows import CustomerRow, LoanRow
+from credit_es.domain.standing import is_current
 from credit_es.importing import Importing
 from credit_es.store import snapshots
 from credit_es.store.idempotency import Once

@@ -24,8 +24,8 @@ from api.requests import CustomersQuery, RegisterRequest, path_number, valid
 from credit_es.application import Lending
 from credit_es.domain.customer import Customer
 from credit_es.domain.events import Scorecard
-from credit_es.domain.loan import is_current
 from credit_es.domain.score import score
+from credit_es.domain.standing import is_current
 from projections.reading import ReadModel
 
 

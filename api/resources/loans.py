@@ -23,7 +23,8 @@ from api.problems import NotThereError
 from api.requests import LoanRequest, LoansQuery, path_number, valid
 from credit_es.application import Lending
 from credit_es.audit.decisions import message
-from credit_es.domain.loan import Loan, is_current, repayments_left
+from credit_es.domain.loan import Loan
+from credit_es.domain.standing import is_current, repayments_left
 from projections.reading import ReadModel
 
 

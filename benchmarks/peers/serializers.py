@@ -5,7 +5,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from credit_es.domain.loan import is_current, repayments_left
+from credit_es.domain.standing import is_current, repayments_left
 
 
 class RegisterRequest(serializers.Serializer):

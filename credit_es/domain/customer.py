@@ -12,6 +12,7 @@ from credit_es.domain.events import (
     CustomerImported,
     CustomerRegistered,
     LoanApproved,
+    LoanBurdenRaised,
     LoanDeclined,
     LoansImported,
 )
@@ -72,7 +73,7 @@ def evolve(customer: Customer | None, event: CustomerEvent) -> Customer:
             named = tuple(loan.loan_number for loan in event.loans)
         case LoanApproved():
             named = (event.loan_number,)
-        case LoanDeclined():
+        case LoanDeclined() | LoanBurdenRaised():
             named = ()
         case _:
             assert_never(event)

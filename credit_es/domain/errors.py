@@ -35,3 +35,23 @@ class UnknownIngestionError(DomainError):
     def __init__(self, ingestion_id: str) -> None:
         super().__init__(f"no ingestion has the id {ingestion_id}")
         self.ingestion_id = ingestion_id
+
+
+class UnknownRepaymentError(DomainError):
+    """The loan has no such repayment."""
+
+    def __init__(self, repayment_id: str) -> None:
+        super().__init__(f"no repayment has the id {repayment_id}")
+        self.repayment_id = repayment_id
+
+
+class ForbiddenError(DomainError):
+    """What is recorded does not allow the command; the message says what would be right."""
+
+
+class NotAllowedError(DomainError):
+    """A value of the command contradicts what is recorded: ``field`` is the one to be changed."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field

@@ -212,6 +212,92 @@ class LoanImported(Fact, frozen=True, kw_only=True, tag="credit.LoanImported"):
     source: Source
 
 
+class Plan(Struct, frozen=True, kw_only=True):
+    """The rest of a loan's schedule, as agreed: installments ``after + 1`` to ``last``.
+
+    ``principal`` is owed when it begins. A plan that begins within a month (``begins_on``) has
+    ``first_interest`` for the rest of that month. Where ``last`` is ``after`` nothing is left.
+    """
+
+    after: int
+    last: int
+    principal: Decimal
+    installment: Decimal
+    begins_on: date | None = None
+    first_interest: Decimal | None = None
+
+
+class Keep(StrEnum):
+    """What a prepayment leaves as it was, while it lowers the other."""
+
+    INSTALLMENT = "installment"
+    TENURE = "tenure"
+
+
+class RepaymentReceived(Fact, frozen=True, kw_only=True, tag="credit.RepaymentReceived"):
+    """Money came on ``occurred_on``; ``installments_paid`` are those that it made full."""
+
+    loan_number: int
+    customer_number: int
+    amount: Decimal
+    reference: str | None
+    installments_paid: tuple[int, ...]
+
+
+class LoanPrepaid(Fact, frozen=True, kw_only=True, tag="credit.LoanPrepaid"):
+    """Money came that lowered the principal, and what is left was agreed anew.
+
+    ``amount`` and the part payment that was ``waiting`` are ``arrears``, ``accrued_interest`` and
+    ``principal`` together. ``keep`` is None where it paid the loan off.
+    """
+
+    loan_number: int
+    customer_number: int
+    amount: Decimal
+    reference: str | None
+    installments_paid: tuple[int, ...]
+    waiting: Decimal
+    arrears: Decimal
+    accrued_interest: Decimal
+    principal: Decimal
+    keep: Keep | None
+    plan: Plan
+    ends_on: date
+
+
+class RepaymentReversed(Fact, frozen=True, kw_only=True, tag="credit.RepaymentReversed"):
+    """A mistaken repayment is taken back: as is known since ``reversed_on``, it never came.
+
+    ``repayment`` is the version of its fact in the loan's stream, ``occurred_on`` the day on which
+    it was thought to have come.
+    """
+
+    loan_number: int
+    customer_number: int
+    repayment: int
+    amount: Decimal
+    reason: str
+    reversed_on: date
+
+
+class LoanWrittenOff(Fact, frozen=True, kw_only=True, tag="credit.LoanWrittenOff"):
+    """The lender gave up on what is left; of an imported loan its principal is not known."""
+
+    loan_number: int
+    customer_number: int
+    outstanding_principal: Decimal | None
+    reason: str
+
+
+class LoanBurdenRaised(Fact, frozen=True, kw_only=True, tag="credit.LoanBurdenRaised"):
+    """On the customer's stream: a reversal raised what is owed, which an approval must not miss."""
+
+    customer_number: int
+    loan_number: int
+    repayment: int
+    amount: Decimal
+
+
 class IngestionRequested(Fact, frozen=True, kw_only=True, tag="credit.IngestionRequested"):
     """Two workbooks were handed in."""
 
@@ -235,8 +321,17 @@ class IngestionFailed(Fact, frozen=True, kw_only=True, tag="credit.IngestionFail
     problem: str
 
 
-CustomerEvent = CustomerRegistered | CustomerImported | LoansImported | LoanApproved | LoanDeclined
-LoanEvent = LoanOpened | LoanImported
+CustomerEvent = (
+    CustomerRegistered
+    | CustomerImported
+    | LoansImported
+    | LoanApproved
+    | LoanDeclined
+    | LoanBurdenRaised
+)
+LoanEvent = (
+    LoanOpened | LoanImported | RepaymentReceived | LoanPrepaid | RepaymentReversed | LoanWrittenOff
+)
 IngestionEvent = IngestionRequested | IngestionFinished | IngestionFailed
 Decision = LoanApproved | LoanDeclined
 Event = CustomerEvent | LoanEvent | IngestionEvent

@@ -1,22 +1,59 @@
-"""The loan aggregate: a state folded from the loan's own stream, and what it means on a day."""
+"""The loan aggregate: a state folded from the loan's own stream.
+
+What it means on a day, ``domain/standing.py`` says.
+"""
 
 from datetime import date
 from decimal import Decimal
-from typing import Final
+from typing import Final, assert_never
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from credit_es.domain.events import LoanEvent, LoanImported
-from credit_es.domain.schedule import due_by, payments
+from credit_es.domain.events import (
+    LoanEvent,
+    LoanImported,
+    LoanOpened,
+    LoanPrepaid,
+    LoanWrittenOff,
+    Plan,
+    RepaymentReceived,
+    RepaymentReversed,
+)
+from credit_es.domain.schedule import months_later
 
-DEFINITION: Final = 1
+DEFINITION: Final = 2
 """Of ``Loan`` and ``evolve``: raise it when either changes, as for a customer."""
+
+ZERO: Final = Decimal("0.00")
+
+
+class Repayment(Struct, frozen=True, kw_only=True):
+    """Money that came; ``version`` is that of its fact. One reversed counts for nothing.
+
+    Of a prepayment, ``accrued_interest`` and ``principal`` say what it and a part payment that was
+    waiting paid besides arrears.
+    """
+
+    version: int
+    amount: Decimal
+    paid_on: date
+    reference: str | None
+    installments_paid: tuple[int, ...]
+    is_prepayment: bool = False
+    accrued_interest: Decimal = ZERO
+    principal: Decimal = ZERO
+    reversed_on: date | None = None
 
 
 class Loan(Struct, frozen=True, kw_only=True):
     """What is owed, as agreed; ``version`` is that of the last fact folded.
 
     ``emis_on_time`` is the workbook's total for an imported loan, None for one granted here.
+    ``plans`` are the one it was opened with and one for each prepayment, none where there was no
+    prepayment; tenure, installment and end are those of the last. What is paid here of an imported
+    loan fills the installments after ``counted``, from the repayment ``counted_repayments`` on:
+    those before are part of what the workbook counted.
     """
 
     number: int
@@ -30,11 +67,26 @@ class Loan(Struct, frozen=True, kw_only=True):
     opened_on: date
     ends_on: date
     emis_on_time: int | None
+    counted: int = 0
+    counted_repayments: int = 0
+    repayments: tuple[Repayment, ...] = ()
+    plans: tuple[Plan, ...] = ()
+    written_off_on: date | None = None
 
 
 def evolve(loan: Loan | None, event: LoanEvent) -> Loan:
     """Fold one event of a loan's stream; total, because a recorded fact cannot be refused."""
-    assert loan is None
+    match event:
+        case LoanOpened() | LoanImported():
+            assert loan is None
+            return _opened(event)
+        case _:
+            assert loan is not None
+            return _changed(replace(loan, version=loan.version + 1), event)
+
+
+def _opened(event: LoanOpened | LoanImported) -> Loan:
+    emis = event.emis_on_time if isinstance(event, LoanImported) else None
     return Loan(
         number=event.loan_number,
         version=1,
@@ -46,36 +98,70 @@ def evolve(loan: Loan | None, event: LoanEvent) -> Loan:
         installment=event.installment,
         opened_on=event.occurred_on,
         ends_on=event.ends_on,
-        emis_on_time=event.emis_on_time if isinstance(event, LoanImported) else None,
+        emis_on_time=emis,
+        counted=min(emis or 0, event.tenure_months),
     )
 
 
-def repayments_left(loan: Loan) -> int:
-    """Installments not paid yet; a workbook's total is taken at its word, never below zero."""
-    if loan.emis_on_time is None:
-        return payments(loan.amount, loan.annual_rate, loan.tenure_months)
-    return max(loan.tenure_months - loan.emis_on_time, 0)
+def _changed(
+    loan: Loan,
+    event: RepaymentReceived | LoanPrepaid | RepaymentReversed | LoanWrittenOff,
+) -> Loan:
+    match event:
+        case RepaymentReceived():
+            return replace(loan, repayments=(*loan.repayments, _received(loan, event)))
+        case LoanPrepaid():
+            prepaid = replace(
+                _received(loan, event),
+                is_prepayment=True,
+                accrued_interest=event.accrued_interest,
+                principal=event.principal,
+            )
+            plans = (*(loan.plans or (plan_of(loan),)), event.plan)
+            return _under(replace(loan, repayments=(*loan.repayments, prepaid)), plans)
+        case RepaymentReversed():
+            kept = tuple(
+                replace(one, reversed_on=event.reversed_on)
+                if one.version == event.repayment
+                else one
+                for one in loan.repayments
+            )
+            was = next(one for one in loan.repayments if one.version == event.repayment)
+            plans = loan.plans[:-1] if was.is_prepayment else loan.plans
+            return _under(replace(loan, repayments=kept), plans)
+        case LoanWrittenOff():
+            return replace(loan, written_off_on=event.occurred_on)
+        case _:
+            assert_never(event)
 
 
-def is_current(loan: Loan, on: date) -> bool:
-    """Whether the loan still runs.
-
-    An imported loan runs while its end date is not past and installments are left; one granted here
-    until it is paid, its end date past or not (design, section 6).
-    """
-    if loan.emis_on_time is None:
-        return True
-    return loan.ends_on >= on and repayments_left(loan) > 0
-
-
-def installments_due(loan: Loan, on: date) -> int:
-    """How many installments have been due by ``on``."""
-    return due_by(loan.opened_on, loan.tenure_months, on)
+def _received(loan: Loan, event: RepaymentReceived | LoanPrepaid) -> Repayment:
+    return Repayment(
+        version=loan.version,
+        amount=event.amount,
+        paid_on=event.occurred_on,
+        reference=event.reference,
+        installments_paid=event.installments_paid,
+    )
 
 
-def installments_on_time(loan: Loan, on: date) -> int:
-    """How many of the installments due by ``on`` were paid on time.
+def _under(loan: Loan, plans: tuple[Plan, ...]) -> Loan:
+    """The loan under other plans; one that leaves nothing to pay changes no term."""
+    loan = replace(loan, plans=plans)
+    if not plans or plans[-1].last == plans[-1].after:
+        return loan
+    return replace(
+        loan,
+        tenure_months=plans[-1].last,
+        installment=plans[-1].installment,
+        ends_on=months_later(loan.opened_on, plans[-1].last),
+    )
 
-    A workbook gives only a total: of it count those that can have been due.
-    """
-    return min(loan.emis_on_time or 0, installments_due(loan, on))
+
+def plan_of(loan: Loan) -> Plan:
+    """The plan that a loan granted here runs under."""
+    if loan.plans:
+        return loan.plans[-1]
+    return Plan(
+        after=0, last=loan.tenure_months, principal=loan.amount, installment=loan.installment
+    )

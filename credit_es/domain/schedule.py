@@ -6,6 +6,7 @@ from datetime import date
 from decimal import Decimal
 from fractions import Fraction
 from functools import lru_cache
+from itertools import accumulate
 from typing import Final
 
 from msgspec import Struct
@@ -43,29 +44,80 @@ def installment(principal: Decimal, annual_rate: Decimal, tenure_months: int) ->
     return cents(amount * rate * grown, unit * BASIS_POINTS_A_YEAR * (grown - flat))
 
 
-def schedule(principal: Decimal, annual_rate: Decimal, tenure_months: int) -> Iterator[Installment]:
+def schedule(
+    principal: Decimal,
+    annual_rate: Decimal,
+    tenure_months: int,
+    *,
+    payment: Decimal | None = None,
+    first_interest: Decimal | None = None,
+) -> Iterator[Installment]:
     """Yield ``tenure_months`` installments whose principal parts sum to ``principal``.
 
     Interest of a month is rounded half up; no installment exceeds what is left, and the last one
-    takes the rounding (design, section 6).
+    takes the rounding (design, section 6). ``payment`` is the agreed installment where it is not
+    the annuity's, ``first_interest`` that of a first month which began before the schedule did.
     """
-    payment = installment(principal, annual_rate, tenure_months)
+    if payment is None:
+        payment = installment(principal, annual_rate, tenure_months)
     balance = principal
     for number in range(1, tenure_months + 1):
-        interest = to_cents(Fraction(balance * annual_rate) / 1200)
+        interest = month_interest(balance, annual_rate)
+        if number == 1 and first_interest is not None:
+            interest = first_interest
         part = balance if number == tenure_months else min(payment - interest, balance)
         balance -= part
         yield Installment(number=number, principal=part, interest=interest, balance=balance)
 
 
+def month_interest(
+    balance: Decimal, annual_rate: Decimal, share: Fraction = Fraction(1)
+) -> Decimal:
+    """The interest of a month, or of a ``share`` of it, on a balance; rounded half up to cents."""
+    return to_cents(Fraction(balance * annual_rate) / 1200 * share)
+
+
+class Amortization(Struct, frozen=True, kw_only=True):
+    """A whole schedule; ``due[k]`` is what its first k installments come to, ``due[0]`` nothing.
+
+    ``payments`` is how many of them there is something to pay of.
+    """
+
+    rows: tuple[Installment, ...]
+    due: tuple[Decimal, ...]
+    payments: int
+
+
+@lru_cache(maxsize=256)
+def amortization(
+    principal: Decimal,
+    annual_rate: Decimal,
+    tenure_months: int,
+    payment: Decimal,
+    first_interest: Decimal | None = None,
+) -> Amortization:
+    """The schedule of these terms; what is asked of a loan is asked several times."""
+    rows = tuple(
+        schedule(
+            principal, annual_rate, tenure_months, payment=payment, first_interest=first_interest
+        )
+    )
+    parts = [row.principal + row.interest for row in rows]
+    return Amortization(
+        rows=rows,
+        due=(*accumulate(parts, initial=Decimal("0.00")),),
+        payments=sum(part > 0 for part in parts),
+    )
+
+
 @lru_cache(maxsize=4096)
-def payments(principal: Decimal, annual_rate: Decimal, tenure_months: int) -> int:
+def payments(principal: Decimal, annual_rate: Decimal, tenure_months: int, payment: Decimal) -> int:
     """How many installments of a schedule there is something to pay of.
 
     Rounding up may pay a loan off early, and a row of 0.00 counts as paid: 3.33 over 600 months at
     0 % is paid in 333 (design, section 6).
     """
-    rows = schedule(principal, annual_rate, tenure_months)
+    rows = schedule(principal, annual_rate, tenure_months, payment=payment)
     return sum(row.principal + row.interest > 0 for row in rows)
 
 

@@ -13,8 +13,9 @@ from msgspec import Struct
 
 from credit_es.domain.customer import Customer
 from credit_es.domain.events import Basis, Scorecard
-from credit_es.domain.loan import Loan, installments_due, installments_on_time, is_current
+from credit_es.domain.loan import Loan
 from credit_es.domain.money import fraction, to_cents
+from credit_es.domain.standing import installments_due, installments_on_time, is_current
 
 
 class ScoreRules(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -17,12 +17,15 @@ from credit_es.domain.events import (
     CustomerRegistered,
     ImportedLoan,
     LoanApproved,
+    LoanBurdenRaised,
     LoanDeclined,
     LoanImported,
     LoanOpened,
     LoanSeen,
     LoansImported,
     Reason,
+    RepaymentReceived,
+    RepaymentReversed,
     Scorecard,
     Seen,
     Source,
@@ -151,6 +154,51 @@ def opened(
         tenure_months=tenure,
         installment=money(installment),
         ends_on=day(ends),
+    )
+
+
+def received(
+    amount: str,
+    *,
+    on: str = "",
+    loan: int = 1,
+    reference: str | None = None,
+    paid: tuple[int, ...] = (),
+) -> RepaymentReceived:
+    """Money came and filled these installments."""
+    return RepaymentReceived(
+        occurred_on=day(on),
+        loan_number=loan,
+        customer_number=CUSTOMER,
+        amount=money(amount),
+        reference=reference,
+        installments_paid=paid,
+    )
+
+
+def reversed_repayment(
+    amount: str, *, repayment: int, on: str, reversed_on: str, loan: int = 1
+) -> RepaymentReversed:
+    """Money that was thought to have come had been typed twice."""
+    return RepaymentReversed(
+        occurred_on=day(on),
+        loan_number=loan,
+        customer_number=CUSTOMER,
+        repayment=repayment,
+        amount=money(amount),
+        reason="typed twice",
+        reversed_on=day(reversed_on),
+    )
+
+
+def burden_raised(amount: str, *, repayment: int, on: str = "", loan: int = 1) -> LoanBurdenRaised:
+    """The customer's stream is told of a reversal."""
+    return LoanBurdenRaised(
+        occurred_on=day(on),
+        customer_number=CUSTOMER,
+        loan_number=loan,
+        repayment=repayment,
+        amount=money(amount),
     )
 
 

@@ -4,15 +4,14 @@ from datetime import date
 
 import pytest
 
-from credit_es.domain.loan import (
-    Loan,
-    evolve,
+from credit_es.domain.loan import Loan, evolve
+from credit_es.domain.schedule import due_by, installment, months_later
+from credit_es.domain.standing import (
     installments_due,
     installments_on_time,
     is_current,
     repayments_left,
 )
-from credit_es.domain.schedule import due_by, months_later
 from tests.domain.facts import CUSTOMER, imported_loan, money, opened
 from tests.scenario import TODAY
 
@@ -143,5 +142,6 @@ def test_a_month_later_is_the_same_day_or_the_month_s_last(
 def test_an_installment_of_nothing_counts_as_paid(
     amount: str, rate: str, tenure: int, left: int
 ) -> None:
-    loan = evolve(None, opened(amount=amount, rate=rate, tenure=tenure))
-    assert repayments_left(loan) == left
+    payment = installment(money(amount), money(rate), tenure)
+    own = opened(amount=amount, rate=rate, tenure=tenure, installment=str(payment))
+    assert repayments_left(evolve(None, own)) == left

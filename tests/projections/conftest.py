@@ -54,8 +54,10 @@ class House:
         return [d for p in PROJECTIONS for d in verify(self.conn, self.log, self.schema, p)]
 
     def sql(self, statement: str, *values: object) -> list[TupleRow]:
-        """Do what nobody may do to a real schema."""
-        cursor = self.conn.execute(statement.format(s=self.schema).encode(), values)
+        """Do what nobody may do to a real schema; ``{loans}`` is the view that this code reads."""
+        named = {one.name: one.shown_as for one in PROJECTIONS}
+        text = statement.format(s=self.schema, **named)
+        cursor = self.conn.execute(text.encode(), values)
         return cursor.fetchall() if cursor.description else []
 
 

@@ -7,13 +7,13 @@ the definition does, too.
 from msgspec.structs import replace
 
 from credit_es.domain import loan
-from credit_es.domain.events import LoanEvent
+from credit_es.domain.events import LoanEvent, LoanOpened
 from credit_es.domain.loan import Loan
 from projections import loans
 
 
 def evolve(row: Loan | None, event: LoanEvent) -> Loan:
-    if row is None:
+    if row is None or not isinstance(event, LoanOpened):
         return loan.evolve(row, event)
     return replace(row, version=row.version + 1, amount=row.amount + event.amount)
 

@@ -28,7 +28,12 @@ def evolve(row: NextLoan | None, event: LoanEvent) -> NextLoan:
 
 
 NEXT_LOANS: Final = Projection(
-    name="loans", definition=2, row=NextLoan, events=LoanEvent, fold=evolve, indexes=(("owed",),)
+    name="loans",
+    definition=loan.DEFINITION + 1,
+    row=NextLoan,
+    events=LoanEvent,
+    fold=evolve,
+    indexes=(("owed",),),
 )
 
 

@@ -96,9 +96,9 @@ def test_a_poisoned_projection_waits_for_a_release_that_digests_the_fact(
     assert retry(house) == "loans goes on\n"
     until(lambda: stand(house, "loans").position == house.log.head().last)
     assert stand(house, "loans").problem is None
-    rows = house.sql("SELECT version, amount FROM {s}.loans_d1 WHERE number = %s", loan.number)
+    rows = house.sql("SELECT version, amount FROM {s}.{loans} WHERE number = %s", loan.number)
     assert rows == [(2, loan.amount + 5)]
-    assert house.sql("SELECT count(*) FROM {s}.loans_d1") == [(12,)]
+    assert house.sql("SELECT count(*) FROM {s}.{loans}") == [(12,)]
 
 
 def test_a_projector_that_skips_a_fact_would_not_pass_verification(

@@ -19,7 +19,7 @@ from tests.store.given import ASHA, BY, asks, person
 
 def test_with_no_projector_at_all(house: House) -> None:
     happen(house.lending, 3)
-    assert house.sql("SELECT count(*) FROM {s}.customers_d1") == [(0,)]
+    assert house.sql("SELECT count(*) FROM {s}.{customers}") == [(0,)]
     assert_reads_are_right(house.reads, house.log)
 
 

@@ -39,7 +39,7 @@ def test_prepare_builds_what_lacks_and_only_that(house: House) -> None:
     assert tables(house) == ["customers_v1", "loans_v1"]
     with house.rebuilder() as builder:
         assert builder.prepare() == []
-        house.sql("DROP VIEW {s}.loans_d1; DROP TABLE {s}.loans_v1;")
+        house.sql("DROP VIEW {s}.{loans}; DROP TABLE {s}.loans_v1;")
         house.sql("DELETE FROM {s}.read_tables WHERE projection = 'loans'")
         happen(house.lending, 1)
         assert builder.prepare() == ["loans"]
@@ -228,7 +228,7 @@ def test_a_swap_gives_way_to_a_reader_that_takes_its_time(house: House) -> None:
     house.project()
 
     def read_slowly(conn: Connection[TupleRow]) -> int:
-        statement = f"SELECT count(*), pg_sleep(0.8) FROM {house.schema}.loans_d1"
+        statement = f"SELECT count(*), pg_sleep(0.8) FROM {house.schema}.{LOANS.shown_as}"
         (count, _) = conn.execute(statement.encode()).fetchone() or (0, None)
         return int(count)
 

@@ -19,6 +19,8 @@ from tests.projections.history import assert_reads_are_right, folded, happen
 from tests.projections.next_release import NEXT_LOANS
 
 NEXT = "tests.projections.next_release"
+NEXT_TABLE = NEXT_LOANS.shown_as
+LATER = replace(NEXT_LOANS, definition=NEXT_LOANS.definition + 1)
 
 
 def next_release(house: House, *argv: str) -> str:
@@ -75,22 +77,22 @@ def test_two_releases_side_by_side_each_feed_their_own_table_and_read_right(
 
     # The new projector leads where the old code has no table; each feeds its own.
     new = start(NEXT)
-    until(lambda: new.said("projector leads", "loans_d2"))
-    assert new.said("projector stands by", "customers_d1")
+    until(lambda: new.said("projector leads", NEXT_TABLE))
+    assert new.said("projector stands by", CUSTOMERS.shown_as)
     happen(house.lending, 1)
-    until(reached(house, "customers_d1", "loans_d1", "loans_d2"))
-    assert house.sql("SELECT count(*) FROM {s}.loans_d1") == [(18,)]
-    assert house.sql("SELECT count(*) FROM {s}.loans_d2") == [(18,)]
+    until(reached(house, CUSTOMERS.shown_as, LOANS.shown_as, NEXT_TABLE))
+    assert house.sql("SELECT count(*) FROM {s}.{loans}") == [(18,)]
+    assert house.sql(f"SELECT count(*) FROM {{s}}.{NEXT_TABLE}") == [(18,)]
     assert_both_read_right(house)
 
     # The old one ends: the new one takes over what both read, and the old table stays where it is.
     old.child.send_signal(signal.SIGTERM)
     assert old.child.wait(10) == 0
-    until(lambda: new.said("projector leads", "customers_d1"))
-    left = position(house, "loans_d1")
+    until(lambda: new.said("projector leads", CUSTOMERS.shown_as))
+    left = position(house, LOANS.shown_as)
     happen(house.lending, 1)
-    until(reached(house, "customers_d1", "loans_d2"))
-    assert position(house, "loans_d1") == left
+    until(reached(house, CUSTOMERS.shown_as, NEXT_TABLE))
+    assert position(house, LOANS.shown_as) == left
     assert not is_led(house.conn, house.schema)  # which the old code's health check would tell
     assert_both_read_right(house)
 
@@ -98,7 +100,7 @@ def test_two_releases_side_by_side_each_feed_their_own_table_and_read_right(
     with house.rebuilder() as builder:
         assert builder.prepare() == []
     old = start()
-    until(reached(house, "loans_d1"))
+    until(reached(house, LOANS.shown_as))
     assert is_led(house.conn, house.schema)
     assert house.differences() == []
     assert_both_read_right(house)
@@ -107,11 +109,11 @@ def test_two_releases_side_by_side_each_feed_their_own_table_and_read_right(
 def test_the_table_of_the_definition_before_is_kept_and_older_ones_go(house: House) -> None:
     happen(house.lending, 1)
     with house.rebuilder() as builder:
-        builder.rebuild(LOANS)  # so definition 1 has two tables
+        builder.rebuild(LOANS)  # so this definition has two tables
         assert builder.prepare([CUSTOMERS, NEXT_LOANS]) == ["loans"]
-        assert shown(house) == ["customers_d1", "loans_d1", "loans_d2"]
-        assert builder.prepare([CUSTOMERS, replace(NEXT_LOANS, definition=3)]) == ["loans"]
-        assert shown(house) == ["customers_d1", "loans_d2", "loans_d3"]
+        assert shown(house) == [CUSTOMERS.shown_as, LOANS.shown_as, NEXT_TABLE]
+        assert builder.prepare([CUSTOMERS, LATER]) == ["loans"]
+        assert shown(house) == [CUSTOMERS.shown_as, NEXT_TABLE, LATER.shown_as]
         kept = "SELECT version FROM {s}.read_tables WHERE projection = 'loans' ORDER BY version"
         assert house.sql(kept) == [(3,), (4,)]
         tables = "SELECT tablename FROM pg_tables WHERE schemaname = '{s}' AND tablename ~ '^loans'"
@@ -119,7 +121,7 @@ def test_the_table_of_the_definition_before_is_kept_and_older_ones_go(house: Hou
 
         # Code of two definitions ago, started again, builds its own and takes nothing from others.
         assert builder.prepare() == ["loans"]
-    assert shown(house) == ["customers_d1", "loans_d1", "loans_d2", "loans_d3"]
+    assert shown(house) == [CUSTOMERS.shown_as, LOANS.shown_as, NEXT_TABLE, LATER.shown_as]
     assert_reads_are_right(house.reads, house.log)
 
 

@@ -21,7 +21,7 @@ def projected(house: House) -> House:
 
 
 def test_a_row_that_was_tampered_with_is_shown_field_by_field(projected: House) -> None:
-    (number, amount), *_ = projected.sql("SELECT number, amount FROM {s}.loans_d1 ORDER BY number")
+    (number, amount), *_ = projected.sql("SELECT number, amount FROM {s}.{loans} ORDER BY number")
     projected.sql("UPDATE {s}.loans_v1 SET amount = amount + 0.01 WHERE number = %s", number)
     assert projected.differences() == [
         Difference(
@@ -45,9 +45,9 @@ def test_a_row_that_is_missing_is_shown(projected: House) -> None:
 
 def test_a_row_too_many_is_shown(projected: House) -> None:
     projected.sql(
-        "INSERT INTO {s}.loans_v1 SELECT gen_random_uuid(), 77, version, customer_number,"
-        " source_loan_id, amount, annual_rate, tenure_months, installment, opened_on, ends_on,"
-        " emis_on_time FROM {s}.loans_v1 LIMIT 1"
+        "CREATE TEMP TABLE one AS SELECT * FROM {s}.loans_v1 LIMIT 1;"
+        " UPDATE one SET stream_id = gen_random_uuid(), number = 77;"
+        " INSERT INTO {s}.loans_v1 TABLE one"
     )
     (difference,) = projected.differences()
     assert (difference.projection, difference.number) == ("loans", 77)

@@ -1,0 +1,337 @@
+"""Money comes, is taken back, or is given up: commands on a loan, and the facts they end in.
+
+A repayment fills the oldest unpaid installments. A prepayment pays arrears, then the interest of
+the running month by days, then principal, and what is left is agreed anew. All of it is pure.
+"""
+
+from datetime import date
+from decimal import Decimal
+from fractions import Fraction
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from credit_es.domain.errors import ForbiddenError, NotAllowedError, UnknownRepaymentError
+from credit_es.domain.events import (
+    Keep,
+    LoanBurdenRaised,
+    LoanPrepaid,
+    LoanWrittenOff,
+    Plan,
+    RepaymentReceived,
+    RepaymentReversed,
+)
+from credit_es.domain.loan import ZERO, Loan, Repayment, plan_of
+from credit_es.domain.money import to_cents
+from credit_es.domain.schedule import due_by, month_interest, months_later, schedule
+from credit_es.domain.schedule import installment as annuity
+from credit_es.domain.standing import (
+    amortized,
+    closed_on,
+    filled,
+    is_current,
+    left_to_pay,
+    outstanding_principal,
+    received,
+)
+
+
+class Repay(Struct, frozen=True, kw_only=True):
+    """Money for a loan; ``reference`` is the payer's, unique within the loan.
+
+    ``prepay`` lowers the principal, and leaves what ``keep`` says as it was.
+    """
+
+    loan_number: int
+    amount: Decimal
+    paid_on: date
+    reference: str | None = None
+    prepay: bool = False
+    keep: Keep = Keep.INSTALLMENT
+
+
+class Payoff(Struct, frozen=True, kw_only=True):
+    """What is owed on a day if it is all to be paid.
+
+    Arrears are what is due and not paid; interest accrues by the days of the running month, unless
+    its installment is paid already. A part payment for an installment not yet due is ``waiting``,
+    and goes to the interest first. ``after`` is the last installment that then counts as paid.
+    """
+
+    arrears: Decimal
+    accrued_interest: Decimal
+    principal: Decimal
+    waiting: Decimal
+    after: int
+
+    @property
+    def interest_to_pay(self) -> Decimal:
+        """The accrued interest that no part payment has paid."""
+        return max(self.accrued_interest - self.waiting, ZERO)
+
+    @property
+    def principal_to_pay(self) -> Decimal:
+        """The principal that no part payment has paid."""
+        return self.principal - max(self.waiting - self.accrued_interest, ZERO)
+
+    @property
+    def total(self) -> Decimal:
+        """What pays the loan off."""
+        return self.arrears + self.interest_to_pay + self.principal_to_pay
+
+
+def payoff(loan: Loan, on: date) -> Payoff:
+    """What pays the loan off on a day.
+
+    Raises ``ForbiddenError`` where it is closed or no balance is known, ``NotAllowedError`` for a
+    day before the opening or before the last repayment.
+    """
+    must_run(loan, on)
+    if loan.emis_on_time is not None:
+        raise ForbiddenError(
+            f"loan {loan.number} came with a workbook that gives no balance: it can be repaid by "
+            f"installments of {loan.installment}, and neither prepaid nor paid off"
+        )
+    last = max((one.paid_on for one in received(loan)), default=loan.opened_on)
+    if on < last:
+        what = "a repayment came" if last > loan.opened_on else "the loan was opened"
+        raise NotAllowedError("on", f"{what} on {last}: give that day or a later one")
+    plan, now = plan_of(loan), filled(loan)
+    rows = amortized(loan, plan)
+    due = max(min(due_by(loan.opened_on, plan.last, on), plan.last), plan.after)
+    after = max(now.paid, due)
+    arrears = rows.due[due - plan.after] - rows.due[now.paid - plan.after] - now.waiting
+    is_behind = now.paid < due
+    principal = rows.rows[after - plan.after - 1].balance if after > plan.after else plan.principal
+    interest = ZERO
+    if due == after < plan.last:
+        begins, ends = _period(loan, plan, after + 1)
+        share = Fraction(max((on - begins).days, 0), (ends - begins).days)
+        interest = to_cents(Fraction(rows.rows[after - plan.after].interest) * share)
+    waiting = ZERO if is_behind else min(now.waiting, interest + principal)
+    return Payoff(
+        arrears=arrears if is_behind else ZERO,
+        accrued_interest=interest,
+        principal=principal,
+        waiting=waiting,
+        after=after,
+    )
+
+
+def decide_repayment(loan: Loan, command: Repay, *, today: date) -> RepaymentReceived | LoanPrepaid:
+    """Record money that came.
+
+    Raises ``ForbiddenError`` where the loan takes none or the reference is taken, and
+    ``NotAllowedError`` for a day or an amount that cannot be.
+    """
+    must_run(loan, today)
+    _must_be_possible(loan, command, today)
+    before = filled(loan)
+    if command.prepay:
+        return _prepaid(loan, command)
+    left = left_to_pay(loan)
+    if command.amount > left:
+        raise NotAllowedError(
+            "amount", f"{left} is all that is left to pay of loan {loan.number}: pay that or less"
+        )
+    came = Repayment(
+        version=loan.version + 1,
+        amount=command.amount,
+        paid_on=command.paid_on,
+        reference=command.reference,
+        installments_paid=(),
+    )
+    after = filled(replace(loan, repayments=(*loan.repayments, came)))
+    return RepaymentReceived(
+        occurred_on=command.paid_on,
+        loan_number=loan.number,
+        customer_number=loan.customer_number,
+        amount=command.amount,
+        reference=command.reference,
+        installments_paid=tuple(range(before.paid + 1, after.paid + 1)),
+    )
+
+
+def _must_be_possible(loan: Loan, command: Repay, today: date) -> None:
+    """Hold a repayment's day and reference against what is recorded."""
+    if command.paid_on > today:
+        raise NotAllowedError("paid_on", f"today is {today}: give that day or an earlier one")
+    if command.paid_on < loan.opened_on:
+        raise NotAllowedError(
+            "paid_on", f"the loan was opened on {loan.opened_on}: give that day or a later one"
+        )
+    money = received(loan)
+    taken = next(
+        (one for one in money if command.reference and one.reference == command.reference), None
+    )
+    if taken:
+        raise ForbiddenError(
+            f"reference {command.reference} is that of repayment {loan.number}-{taken.version} of "
+            f"{taken.amount} on {taken.paid_on}: if it is another one, give it another reference"
+        )
+    latest = max((one for one in money if one.is_prepayment), key=_version, default=None)
+    if latest and command.paid_on < latest.paid_on:
+        raise ForbiddenError(
+            f"prepayment {loan.number}-{latest.version} of {latest.paid_on} was computed without "
+            f"this money: reverse it first, or give {latest.paid_on} or a later day"
+        )
+
+
+def _prepaid(loan: Loan, command: Repay) -> LoanPrepaid:
+    try:
+        owed = payoff(loan, command.paid_on)
+    except NotAllowedError as error:
+        raise NotAllowedError("paid_on", str(error)) from error
+    if command.amount > owed.total:
+        raise NotAllowedError(
+            "amount", f"{owed.total} pays the loan off on {command.paid_on}: pay that or less"
+        )
+    closes = command.amount == owed.total
+    first = owed.arrears + owed.interest_to_pay
+    if not closes and command.amount <= first:
+        raise NotAllowedError(
+            "amount",
+            f"{first} goes to arrears and accrued interest first: prepay more, or send it without "
+            "prepay",
+        )
+    used = min(owed.waiting, owed.accrued_interest)
+    to_principal = command.amount - first + owed.waiting - used
+    if closes:
+        to_principal = owed.principal
+    plan = _plan_after(loan, command, owed, owed.principal - to_principal)
+    return LoanPrepaid(
+        occurred_on=command.paid_on,
+        loan_number=loan.number,
+        customer_number=loan.customer_number,
+        amount=command.amount,
+        reference=command.reference,
+        installments_paid=tuple(range(filled(loan).paid + 1, owed.after + 1)),
+        waiting=owed.waiting,
+        arrears=owed.arrears,
+        accrued_interest=owed.accrued_interest,
+        principal=to_principal,
+        keep=None if closes else command.keep,
+        plan=plan,
+        ends_on=command.paid_on if closes else months_later(loan.opened_on, plan.last),
+    )
+
+
+def _plan_after(loan: Loan, command: Repay, owed: Payoff, principal: Decimal) -> Plan:
+    """What is agreed for the principal that a prepayment leaves.
+
+    The month it falls in bears interest on the new principal for the days that are left of it.
+    """
+    plan, after = plan_of(loan), owed.after
+    if not principal:
+        return Plan(after=after, last=after, principal=ZERO, installment=plan.installment)
+    begins, ends = _month(loan, after + 1)
+    first_interest = None
+    if command.paid_on > begins:
+        rest = Fraction((ends - command.paid_on).days, (ends - begins).days)
+        first_interest = month_interest(principal, loan.annual_rate, rest)
+    count = plan.last - after
+    payment = plan.installment
+    if command.keep is Keep.TENURE:
+        payment = annuity(principal, loan.annual_rate, count)
+    else:
+        rows = schedule(
+            principal, loan.annual_rate, count, payment=payment, first_interest=first_interest
+        )
+        count = next(row.number for row in rows if not row.balance)
+    return Plan(
+        after=after,
+        last=after + count,
+        principal=principal,
+        installment=payment,
+        begins_on=command.paid_on if first_interest is not None else None,
+        first_interest=first_interest,
+    )
+
+
+def _month(loan: Loan, number: int) -> tuple[date, date]:
+    """The month at whose end an installment is due."""
+    return months_later(loan.opened_on, number - 1), months_later(loan.opened_on, number)
+
+
+def _period(loan: Loan, plan: Plan, number: int) -> tuple[date, date]:
+    """The days whose interest an installment pays: its month, or what a prepayment left of it."""
+    begins, ends = _month(loan, number)
+    if plan.begins_on is not None and number == plan.after + 1:
+        begins = plan.begins_on
+    return begins, ends
+
+
+def decide_reversal(
+    loan: Loan, repayment_id: str, reason: str, *, today: date
+) -> tuple[RepaymentReversed, LoanBurdenRaised]:
+    """Take a mistaken repayment back, on the loan's stream and on the customer's.
+
+    Raises ``UnknownRepaymentError``, and ``ForbiddenError`` where it is taken back already, or a
+    prepayment or a workbook counts on it.
+    """
+    ids = {f"{loan.number}-{one.version}": one for one in loan.repayments}
+    mistaken = ids.get(repayment_id)
+    if mistaken is None:
+        raise UnknownRepaymentError(repayment_id)
+    if mistaken.reversed_on is not None:
+        raise ForbiddenError(f"repayment {repayment_id} was reversed on {mistaken.reversed_on}")
+    if loan.written_off_on is not None:
+        raise ForbiddenError(
+            f"loan {loan.number} was written off on {loan.written_off_on}: nothing more is "
+            "recorded on it"
+        )
+    later = [one for one in loan.repayments if one.version > mistaken.version]
+    above = next((one for one in later if one.is_prepayment and one.reversed_on is None), None)
+    if above:
+        raise ForbiddenError(
+            f"prepayment {loan.number}-{above.version} of {above.paid_on} was computed with it: "
+            "reverse that one first"
+        )
+    if loan.repayments.index(mistaken) < loan.counted_repayments:
+        raise ForbiddenError(
+            f"a later workbook counts repayment {repayment_id} among its EMIs paid on time: only a "
+            "workbook can say otherwise"
+        )
+    taken_back = RepaymentReversed(
+        occurred_on=mistaken.paid_on,
+        loan_number=loan.number,
+        customer_number=loan.customer_number,
+        repayment=mistaken.version,
+        amount=mistaken.amount,
+        reason=reason,
+        reversed_on=today,
+    )
+    raised = LoanBurdenRaised(
+        occurred_on=today,
+        customer_number=loan.customer_number,
+        loan_number=loan.number,
+        repayment=mistaken.version,
+        amount=mistaken.amount,
+    )
+    return taken_back, raised
+
+
+def decide_write_off(loan: Loan, reason: str, *, today: date) -> LoanWrittenOff:
+    """Give up what is left. Raises ``ForbiddenError`` where nothing is."""
+    must_run(loan, today)
+    return LoanWrittenOff(
+        occurred_on=today,
+        loan_number=loan.number,
+        customer_number=loan.customer_number,
+        outstanding_principal=outstanding_principal(loan),
+        reason=reason,
+    )
+
+
+def must_run(loan: Loan, on: date) -> None:
+    """Raise ``ForbiddenError`` where the loan has ended, with the day and the way."""
+    if loan.written_off_on is not None:
+        raise ForbiddenError(f"loan {loan.number} was written off on {loan.written_off_on}")
+    if not is_current(loan, on):
+        day = closed_on(loan)
+        paid = f"was paid on {day}" if day else f"has ended on {loan.ends_on}, as its workbook says"
+        raise ForbiddenError(f"loan {loan.number} {paid}: nothing is left to pay")
+
+
+def _version(repayment: Repayment) -> int:
+    return repayment.version

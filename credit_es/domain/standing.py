@@ -1,0 +1,267 @@
+"""How a loan stands on a day: what is paid, what is due, what is left.
+
+Money is not divided when it comes: which installments it has filled follows from the sum of the
+repayments in the order of their days, so that one recorded late or taken back moves all others to
+where they belong.
+"""
+
+from bisect import bisect_right
+from datetime import date
+from decimal import Decimal
+from enum import StrEnum
+from itertools import accumulate
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from credit_es.domain.events import Plan
+from credit_es.domain.loan import ZERO, Loan, Repayment, plan_of
+from credit_es.domain.schedule import (
+    Amortization,
+    amortization,
+    due_by,
+    months_later,
+    payments,
+)
+
+
+class Status(StrEnum):
+    """How a loan stands on a day."""
+
+    CURRENT = "current"
+    OVERDUE = "overdue"
+    CLOSED = "closed"
+    WRITTEN_OFF = "written_off"
+
+
+def amortized(loan: Loan, plan: Plan) -> Amortization:
+    """The installments of one plan of a loan granted here."""
+    return amortization(
+        plan.principal,
+        loan.annual_rate,
+        plan.last - plan.after,
+        plan.installment,
+        plan.first_interest,
+    )
+
+
+def received(loan: Loan) -> list[Repayment]:
+    """The repayments that count, in the order of their days."""
+    return sorted(
+        (one for one in loan.repayments if one.reversed_on is None), key=lambda one: one.paid_on
+    )
+
+
+def under_plan(loan: Loan) -> list[Repayment]:
+    """The repayments that fill installments of the plan the loan runs under.
+
+    Of a loan granted here those since the last prepayment, of an imported one those since the
+    workbook that counted more.
+    """
+    if loan.emis_on_time is not None:
+        fresh = {one.version for one in loan.repayments[loan.counted_repayments :]}
+        return [one for one in received(loan) if one.version in fresh]
+    since = max((n for n, one in enumerate(loan.repayments) if _prepaid(one)), default=-1)
+    return received(replace(loan, repayments=loan.repayments[since + 1 :]))
+
+
+def _prepaid(repayment: Repayment) -> bool:
+    return repayment.is_prepayment and repayment.reversed_on is None
+
+
+class Filled(Struct, frozen=True, kw_only=True):
+    """What money has come to: installments ``after + 1`` to ``paid`` are full.
+
+    ``filled_on`` are the days on which they became so; ``waiting`` waits for the rest of the next
+    one.
+    """
+
+    after: int
+    paid: int
+    filled_on: tuple[date, ...]
+    waiting: Decimal
+
+
+def filled(loan: Loan) -> Filled:
+    """Fill the oldest unpaid installments first, under the plan that the loan runs under."""
+    if loan.emis_on_time is None:
+        plan = plan_of(loan)
+        after, due = plan.after, amortized(loan, plan).due
+    else:
+        after = loan.counted
+        left = max(loan.tenure_months - after, 0)
+        due = tuple(loan.installment * n for n in range(left + 1))
+    return fill(after, due, under_plan(loan))
+
+
+def fill(after: int, due: tuple[Decimal, ...], money: list[Repayment]) -> Filled:
+    """Fill installments behind ``after``, of which the first k come to ``due[k]``, with money.
+
+    An installment of 0.00 is full as soon as the one before it is.
+    """
+    if not money:
+        return Filled(after=after, paid=after, filled_on=(), waiting=ZERO)
+    sums = [*accumulate((one.amount for one in money), initial=ZERO)]
+    full = bisect_right(due, sums[-1]) - 1
+    days: list[date] = []
+    at = 1
+    for number in range(1, full + 1):
+        while sums[at] < due[number]:
+            at += 1
+        days.append(money[at - 1].paid_on)
+    return Filled(
+        after=after, paid=after + full, filled_on=tuple(days), waiting=sums[-1] - due[full]
+    )
+
+
+def installments_of(loan: Loan) -> int:
+    """How many installments there are to pay, of those agreed; rows of 0.00 are none."""
+    if loan.emis_on_time is not None:
+        return loan.tenure_months
+    if not loan.plans:
+        return payments(loan.amount, loan.annual_rate, loan.tenure_months, loan.installment)
+    plan = loan.plans[-1]
+    return plan.after + amortized(loan, plan).payments
+
+
+def repayments_left(loan: Loan) -> int:
+    """Installments not paid yet; a workbook's total is taken at its word, never below zero."""
+    if not loan.repayments:
+        return max(installments_of(loan) - (loan.emis_on_time or 0), 0)
+    return max(installments_of(loan) - max(filled(loan).paid, loan.emis_on_time or 0), 0)
+
+
+def left_to_pay(loan: Loan) -> Decimal:
+    """What all installments not paid yet come to, less the part payment that waits."""
+    now = filled(loan)
+    if loan.emis_on_time is not None:
+        return loan.installment * max(loan.tenure_months - now.paid, 0) - now.waiting
+    plan = plan_of(loan)
+    due = amortized(loan, plan).due
+    return due[-1] - due[now.paid - plan.after] - now.waiting
+
+
+def outstanding_principal(loan: Loan) -> Decimal | None:
+    """The balance behind the last installment paid; None where only a workbook knows it."""
+    if loan.emis_on_time is not None:
+        return None
+    plan, paid = plan_of(loan), filled(loan).paid
+    return (
+        amortized(loan, plan).rows[paid - plan.after - 1].balance
+        if paid > plan.after
+        else plan.principal
+    )
+
+
+def is_current(loan: Loan, on: date) -> bool:
+    """Whether the loan still runs.
+
+    An imported loan runs while its end date is not past and installments are left; one granted here
+    until it is paid or written off, its end date past or not (design, section 6).
+    """
+    if loan.written_off_on is not None:
+        return False
+    if loan.emis_on_time is None:
+        return not loan.repayments or repayments_left(loan) > 0
+    return loan.ends_on >= on and repayments_left(loan) > 0
+
+
+def closed_on(loan: Loan) -> date | None:
+    """The day on which the loan was paid or written off; None where it runs or nobody knows.
+
+    A workbook does not say when its last installment was paid.
+    """
+    if loan.written_off_on is not None:
+        return loan.written_off_on
+    if not loan.repayments or repayments_left(loan) > 0:
+        return None
+    money = received(loan)
+    counted = loan.emis_on_time is not None and loan.counted >= loan.tenure_months
+    return money[-1].paid_on if money and not counted else None
+
+
+def installments_due(loan: Loan, on: date) -> int:
+    """How many installments have been due by ``on``.
+
+    Of a loan paid off early only those due before the closing count, of one written off those due
+    until then (design, section 6).
+    """
+    if not loan.repayments and loan.written_off_on is None:
+        # Rows of 0.00 are not left out: nothing is on time, so they change no score, and to find
+        # them is most of the work of a decision.
+        return due_by(loan.opened_on, loan.tenure_months, on)
+    count = installments_of(loan)
+    due = due_by(loan.opened_on, count, on)
+    closed = closed_on(loan)
+    if closed is None:
+        return due
+    until = due_by(loan.opened_on, count, closed)
+    if loan.written_off_on is not None:
+        return min(due, until)
+    if closed >= months_later(loan.opened_on, count) and not _is_paid_off(loan):
+        return due
+    return min(due, until - (until > 0 and months_later(loan.opened_on, until) == closed))
+
+
+def _is_paid_off(loan: Loan) -> bool:
+    """Whether a prepayment left nothing."""
+    return bool(loan.plans) and loan.plans[-1].last == loan.plans[-1].after
+
+
+def installments_on_time(loan: Loan, on: date) -> int:
+    """How many of the installments due by ``on`` were paid on time.
+
+    A workbook gives only a total: of it count those that can have been due. Of those filled here
+    each that was full by its due date.
+    """
+    due = installments_due(loan, on)
+    by_workbook = min(loan.emis_on_time or 0, due)
+    if not loan.repayments:
+        return by_workbook
+    return by_workbook + sum(
+        day is not None and day <= months_later(loan.opened_on, number)
+        for number, day in enumerate(paid_days(loan)[:due], 1)
+        if number > by_workbook
+    )
+
+
+def paid_days(loan: Loan) -> list[date | None]:
+    """When each paid installment, from the first on, was full; None where no workbook says.
+
+    What a prepayment paid in arrears was full on its day.
+    """
+    now = filled(loan)
+    if loan.emis_on_time is not None:
+        days: list[date | None] = [None] * now.after
+        return [*days, *now.filled_on]
+    return [*_days_before(loan), *now.filled_on]
+
+
+def _days_before(loan: Loan) -> list[date]:
+    """When the installments of the plans before the present one were full."""
+    days: list[date] = []
+    money: list[Repayment] = []
+    at = 0
+    for one in loan.repayments:
+        if one.reversed_on is not None:
+            continue
+        if not one.is_prepayment:
+            money.append(one)
+            continue
+        plan, following = loan.plans[at], loan.plans[at + 1]
+        money.sort(key=lambda each: each.paid_on)
+        full = fill(plan.after, amortized(loan, plan).due, money).filled_on
+        count = following.after - plan.after
+        days += [*full[:count], *[one.paid_on] * (count - len(full))]
+        money, at = [], at + 1
+    return days
+
+
+def status_of(loan: Loan, on: date) -> Status:
+    """How the loan stands; overdue where an installment is due, today included, and not paid."""
+    if loan.written_off_on is not None:
+        return Status.WRITTEN_OFF
+    if not is_current(loan, on):
+        return Status.CLOSED
+    paid = max(filled(loan).paid, loan.emis_on_time or 0) if loan.repayments else loan.emis_on_time
+    return Status.OVERDUE if installments_due(loan, on) > (paid or 0) else Status.CURRENT
