@@ -17,12 +17,12 @@ from msgspec import UNSET, Struct, UnsetType
 from api.problems import Problem
 from credit_es.domain.cells import Finding
 from credit_es.domain.events import Basis, Counts, Reason, Workbook
-from credit_es.store.ingestions import Status
+from credit_es.domain.standing import Status
+from credit_es.store import ingestions
 from projections.status import Lag
 
 ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
 NUMBER: Final = {"type": "number", "multipleOf": 0.01}
-LoanStatus = Literal["current", "closed"]
 
 
 class Answer(Struct, frozen=True, kw_only=True):
@@ -80,8 +80,9 @@ class Borrower(Answer, frozen=True, kw_only=True):
 
 
 class LoanItem(Answer, frozen=True, kw_only=True):
-    """A loan. ``current`` includes overdue ones, ``closed`` ended and written-off ones.
+    """A loan; overdue where an installment is due, today included, and not paid.
 
+    ``closed_on`` is when it was paid or written off, null also where only a workbook knows.
     ``source_loan_id`` is the id in the workbook that brought it, null for a loan granted here.
     """
 
@@ -91,7 +92,8 @@ class LoanItem(Answer, frozen=True, kw_only=True):
     monthly_installment: Decimal
     tenure: int
     repayments_left: int
-    status: LoanStatus
+    status: Status
+    closed_on: date | None
     approved_on: date
     end_date: date
     source_loan_id: str | None
@@ -255,7 +257,7 @@ class IngestionItem(Answer, frozen=True, kw_only=True):
     """An ingestion; ``check`` ones record nothing, ``problem`` says why one failed."""
 
     ingestion_id: str
-    status: Status
+    status: ingestions.Status
     progress: Progress
     counts: RowCounts
     check: bool

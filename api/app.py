@@ -14,9 +14,12 @@ from api.resources.docs import Docs, Document
 from api.resources.health import Live, Readiness
 from api.resources.ingestions import AllIngestions, IngestionReport, OneIngestion
 from api.resources.loans import CheckEligibility, CreateLoan, ViewLoan, ViewLoans
+from api.resources.repayments import LoanPayoff, LoanSchedule, Repayments, Reversal, WriteOff
+from api.resources.statements import CustomerStatement, StatementWorkbook
 from credit_es.application import Lending
 from credit_es.audit.decisions import Audit
 from credit_es.importing import Importing
+from credit_es.servicing import Servicing
 from credit_es.settings import Settings
 from credit_es.store.ingestions import Ingestions
 from credit_es.store.log import Log
@@ -68,6 +71,7 @@ def create_app(services: Services) -> "falcon.App[falcon.Request, falcon.Respons
     replica = services.replica.database if services.replica else None
     reports = [Ingestions(replica), ingestions] if replica else [ingestions]
     all_ingestions = AllIngestions(importing, broker.enqueue, upload_limit=services.upload_limit)
+    servicing, account = Servicing(lending), CustomerStatement(lending, read_model)
     routes: list[tuple[str, Described]] = [
         ("/register", Register(lending)),
         ("/check-eligibility", CheckEligibility(lending)),
@@ -78,6 +82,13 @@ def create_app(services: Services) -> "falcon.App[falcon.Request, falcon.Respons
         ("/customers/{customer_id}", OneCustomer(lending, read_model)),
         ("/customers/{customer_id}/decisions", Decisions(services.audit)),
         ("/decisions/{decision_id}", OneDecision(services.audit)),
+        ("/customers/{customer_id}/statement", account),
+        ("/customers/{customer_id}/statement.xlsx", StatementWorkbook(account)),
+        ("/loans/{loan_id}/schedule", LoanSchedule(lending, read_model)),
+        ("/loans/{loan_id}/repayments", Repayments(servicing, read_model)),
+        ("/loans/{loan_id}/repayments/{repayment_id}/reversal", Reversal(servicing)),
+        ("/loans/{loan_id}/payoff", LoanPayoff(lending, read_model)),
+        ("/loans/{loan_id}/write-off", WriteOff(servicing)),
         ("/ingestions", all_ingestions),
         ("/ingestions/{ingestion_id}", OneIngestion(ingestions)),
         ("/ingestions/{ingestion_id}/report.xlsx", IngestionReport(ingestions, reports)),

@@ -9,8 +9,8 @@ import falcon
 import structlog
 from msgspec import Struct
 
+from api.fields import HEADER_TEXT
 from api.problems import Fault
-from api.requests import HEADER_TEXT
 from credit_es.application import By
 from credit_es.store.idempotency import Once
 
@@ -58,9 +58,11 @@ class RequestLog:
         structlog.contextvars.bind_contextvars(request_id=request_id)
 
     def process_resource(
-        self, req: falcon.Request, _resp: falcon.Response, resource: object, _params: dict[str, Any]
+        self, req: falcon.Request, _resp: falcon.Response, resource: object, params: dict[str, Any]
     ) -> None:
-        """Answer 405 to a method that nobody has, where falcon would answer 400."""
+        """Name what is asked for; 405 for a method that nobody has, where falcon answers 400."""
+        # The route, for a path has several spellings: with a slash, with two at its beginning.
+        req.context.path = (req.uri_template or req.path).format(**params)
         if req.method not in falcon.COMBINED_METHODS:
             known = [m for m in falcon.HTTP_METHODS if hasattr(resource, f"on_{m.lower()}")]
             raise falcon.HTTPMethodNotAllowed([*known, "OPTIONS"])
@@ -97,8 +99,7 @@ def caller(req: falcon.Request) -> Caller:
             correlation_id=trace if traced else request_id,
             causation_id=f"request/{request_id}" if traced else None,
         ),
-        # The route, for a path has several spellings: with a slash, with two at its beginning.
-        path=req.uri_template or req.path,
+        path=req.context.path,
         key=key,
         faults=tuple(faults),
     )

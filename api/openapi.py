@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, Protocol
 from msgspec import Struct
 from pydantic import BaseModel
 
-from api import answers, jsonbody, middleware, problems, requests, uploads
+from api import answers, fields, jsonbody, middleware, problems, requests, uploads
 
 Method = Literal["get", "post"]
 JSON: Final = jsonbody.MEDIA_TYPE
@@ -38,7 +38,7 @@ _WHAT: Final[Mapping[int, str]] = {
     400: "The body cannot be read.",
     404: "There is no such thing.",
     405: "The path has other methods; `Allow` names them.",
-    409: "Not now: send it again.",
+    409: "What is recorded does not allow it, or not now; `detail` says what would be right.",
     413: "The body is too large.",
     415: "The body is of another media type.",
     422: "Fields are not what they must be; `errors` names them all.",
@@ -138,7 +138,7 @@ def _path(path: str, resource: Described, refs: Mapping[Any, Any]) -> dict[str, 
 
 def _in_path(path: str) -> list[dict[str, Any]]:
     return [
-        {"name": name, "in": "path", "required": True, "schema": requests.PATH_PARAMETERS[name]}
+        {"name": name, "in": "path", "required": True, "schema": fields.PATH_PARAMETERS[name]}
         for name in _FIELD.findall(path)
     ]
 

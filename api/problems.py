@@ -17,10 +17,13 @@ from msgspec import Struct
 from credit_es.application import ContendedError
 from credit_es.domain.errors import (
     DomainError,
+    ForbiddenError,
+    NotAllowedError,
     UnknownCustomerError,
     UnknownDecisionError,
     UnknownIngestionError,
     UnknownLoanError,
+    UnknownRepaymentError,
 )
 from credit_es.store.database import BusyError, ConnectionLostError, StoreUnavailableError
 from credit_es.store.idempotency import KeyReusedError
@@ -130,6 +133,8 @@ def add_error_handlers(app: "falcon.App[falcon.Request, falcon.Response]") -> No
     app.add_error_handler(falcon.HTTPError, _http)
     app.add_error_handler(ParseException, _via(_broken_chunks))
     app.add_error_handler(DomainError, _via(_unknown))
+    app.add_error_handler(ForbiddenError, _via(_forbidden))
+    app.add_error_handler(NotAllowedError, _not_allowed)
     app.add_error_handler(KeyReusedError, _via(_key_reused))
     app.add_error_handler(BusyError, _via(_busy))
     app.add_error_handler(ContendedError, _via(_busy))
@@ -151,10 +156,32 @@ def _unknown(error: Exception) -> ProblemError:
         UnknownLoanError: "unknown-loan",
         UnknownDecisionError: "unknown-decision",
         UnknownIngestionError: "unknown-ingestion",
+        UnknownRepaymentError: "unknown-repayment",
     }
     kind = next((kind for of, kind in kinds.items() if isinstance(error, of)), "unknown")
+    return ProblemError(HTTPStatus.NOT_FOUND, kind, _sentence(error))
+
+
+def _forbidden(error: Exception) -> ProblemError:
+    return ProblemError(HTTPStatus.CONFLICT, "not-allowed", _sentence(error))
+
+
+def _not_allowed(
+    req: falcon.Request, resp: falcon.Response, error: Exception, params: dict[str, Any]
+) -> None:
+    assert isinstance(error, NotAllowedError)
+    fault = Fault(
+        location="query" if req.method in {"GET", "HEAD"} else "body",
+        pointer=f"/{error.field}",
+        code="not_allowed",
+        detail=str(error),
+    )
+    _answer(req, resp, InvalidError([fault]), params)
+
+
+def _sentence(error: Exception) -> str:
     message = str(error)
-    return ProblemError(HTTPStatus.NOT_FOUND, kind, f"{message[0].upper()}{message[1:]}.")
+    return f"{message[0].upper()}{message[1:]}."
 
 
 def _key_reused(_error: Exception) -> ProblemError:
@@ -215,8 +242,7 @@ def _poisoned(error: Exception) -> ProblemError:
 
 def _undigested(error: Exception) -> ProblemError:
     log.error("fact undigested", exc_info=error)
-    message = str(error)
-    return UnavailableError(f"{message[0].upper()}{message[1:]}: it waits for repair.")
+    return UnavailableError(f"{_sentence(error)[:-1]}: it waits for repair.")
 
 
 def _via(

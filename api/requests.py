@@ -4,14 +4,10 @@ The OpenAPI document is made of these models, so it says what is checked. A requ
 whole: every fault of it is named at once.
 """
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from decimal import Decimal
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Final, Literal, TypeVar
-from uuid import UUID
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -20,121 +16,30 @@ from pydantic import (
     WithJsonSchema,
 )
 from pydantic.json_schema import models_json_schema
-from pydantic_core import PydanticCustomError
 
+from api.fields import (
+    LARGEST_ID,
+    PHONE_SCHEMA,
+    UUID_TEXT,
+    Amount,
+    Day,
+    Id,
+    Name,
+    PageLength,
+    PhoneNumber,
+    QueryId,
+    Rate,
+    Reason,
+    from_digits,
+    from_words,
+)
 from api.problems import Fault, InvalidError, Location
 from credit_es.domain.customer import RegisterCustomer
-from credit_es.domain.events import Terms
+from credit_es.domain.events import Keep, Terms
 from credit_es.domain.lending import ApplyForLoan
+from credit_es.domain.repaying import Repay
 
 M = TypeVar("M", bound=BaseModel)
-
-CENT: Final = Decimal("0.01")
-PLACES: Final = 2
-LARGEST_ID: Final = 2**53 - 1
-"""The largest integer that every JSON reader takes exactly."""
-
-# Written so that Python, ECMAScript and Rust read the same: the document must say what is checked.
-# White space around is trimmed. In between, whatever prints: no controls, no line separators, no
-# marks that turn the direction of text or take no room. Joiners print, but not as first or last.
-_SPACE: Final = r"\u0009-\u000d\u0020\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
-_HIDDEN: Final = r"\u0000-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e"
-_NEVER: Final = _HIDDEN + r"\u2060-\u206f\ufeff\ufff0-\uffff"
-_EDGE: Final = rf"[^{_NEVER}\u200c\u200d\u0020\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]"
-NAME: Final = rf"^[{_SPACE}]*({_EDGE}([^{_NEVER}]{{0,98}}{_EDGE})?)[{_SPACE}]*$"
-PHONE: Final = r"^0*[1-9][0-9]{6,14}$"
-UUID_TEXT: Final = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
-DECISION_ID: Final = r"^[1-9][0-9]{0,12}-[1-9][0-9]{0,12}$"
-HEADER_TEXT: Final = r"^[!-~]([ -~]{0,%d}[!-~])?$"
-
-_NAME: Final = re.compile(NAME)
-_PHONE: Final = re.compile(PHONE)
-_UUID: Final = re.compile(UUID_TEXT)
-_DIGITS: Final = re.compile(r"-?(0|[1-9][0-9]{0,18})")
-_LONGEST_PHONE: Final = 15
-
-
-def _trimmed(value: str) -> str:
-    found = _NAME.fullmatch(value)
-    if found is None:
-        raise PydanticCustomError(
-            "name", "Input should be 1 to 100 printable characters after trimming"
-        )
-    return found[1]
-
-
-def _phone_digits(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    if len(value) > _LONGEST_PHONE or not _PHONE.fullmatch(value):
-        raise PydanticCustomError(
-            "phone_number", "Input should be 7 to 15 digits, leading zeros not counted"
-        )
-    return int(value)
-
-
-def _exact(value: Any) -> Any:
-    return Decimal(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-def _cents(value: Decimal) -> Decimal:
-    exponent = value.as_tuple().exponent
-    assert isinstance(exponent, int)
-    if -exponent > PLACES:
-        raise PydanticCustomError("decimal_max_places", "Input should have at most two decimals")
-    return value.quantize(CENT)
-
-
-def _from_digits(value: Any) -> Any:
-    """A query's integer; all other text is left for pydantic to refuse."""
-    return int(value) if isinstance(value, str) and _DIGITS.fullmatch(value) else value
-
-
-def _from_words(value: Any) -> Any:
-    return {"true": True, "false": False}.get(value, value) if isinstance(value, str) else value
-
-
-PHONE_SCHEMA: Final = {
-    "anyOf": [
-        {"type": "integer", "minimum": 10**6, "maximum": 10**_LONGEST_PHONE - 1},
-        {"type": "string", "pattern": PHONE, "minLength": 7, "maxLength": _LONGEST_PHONE},
-    ]
-}
-ID_SCHEMA: Final = {"type": "integer", "minimum": 1, "maximum": LARGEST_ID}
-
-Name = Annotated[str, AfterValidator(_trimmed), WithJsonSchema({"type": "string", "pattern": NAME})]
-PhoneNumber = Annotated[
-    int,
-    Field(ge=10**6, lt=10**_LONGEST_PHONE),
-    BeforeValidator(_phone_digits),
-    WithJsonSchema(PHONE_SCHEMA),
-]
-Amount = Annotated[
-    Decimal,
-    Field(gt=0, le=10**12),
-    BeforeValidator(_exact),
-    AfterValidator(_cents),
-    WithJsonSchema(
-        {"type": "number", "exclusiveMinimum": 0, "maximum": 10**12, "multipleOf": 0.01}
-    ),
-]
-Rate = Annotated[
-    Decimal,
-    Field(ge=0, le=100),
-    BeforeValidator(_exact),
-    AfterValidator(_cents),
-    WithJsonSchema({"type": "number", "minimum": 0, "maximum": 100, "multipleOf": 0.01}),
-]
-Id = Annotated[int, Field(ge=1, le=LARGEST_ID)]
-QueryId = Annotated[int, Field(ge=1, le=LARGEST_ID), BeforeValidator(_from_digits)]
-PageLength = Annotated[int, Field(ge=1, le=100), BeforeValidator(_from_digits)]
-
-PATH_PARAMETERS: Final[Mapping[str, dict[str, Any]]] = {
-    "customer_id": ID_SCHEMA,
-    "loan_id": ID_SCHEMA,
-    "decision_id": {"type": "string", "pattern": DECISION_ID},
-    "ingestion_id": {"type": "string", "format": "uuid", "pattern": UUID_TEXT},
-}
 
 
 class Request(BaseModel):
@@ -190,6 +95,50 @@ class LoanRequest(Request):
         )
 
 
+class RepaymentRequest(Request):
+    """Money that came for a loan on ``paid_on``; ``reference`` is unique within the loan.
+
+    ``prepay`` lowers the principal, or pays the loan off; what is left of the loan then keeps its
+    installment and gets shorter, or keeps its tenure and gets lower installments.
+    """
+
+    amount: Amount
+    paid_on: Day
+    reference: Name | None = None
+    prepay: bool = False
+    keep: Literal["installment", "tenure"] = "installment"
+
+    def command(self, loan_number: int) -> Repay:
+        """The repayment in the domain's words."""
+        return Repay(
+            loan_number=loan_number,
+            amount=self.amount,
+            paid_on=self.paid_on,
+            reference=self.reference,
+            prepay=self.prepay,
+            keep=Keep(self.keep),
+        )
+
+
+class ReasonRequest(Request):
+    """Why something is taken back or given up: 1 to 500 printable characters after trimming."""
+
+    reason: Reason
+
+
+class DayQuery(Request):
+    """As of which day; today where it is left out."""
+
+    on: Day | None = None
+
+
+class StatementQuery(Request):
+    """The days of a statement, both included: from the first loan on, until today."""
+
+    first: Annotated[Day | None, Field(alias="from")] = None
+    last: Annotated[Day | None, Field(alias="to")] = None
+
+
 class LoansQuery(Request):
     """Which loans of a customer."""
 
@@ -202,7 +151,7 @@ class CustomersQuery(Request):
     phone_number: Annotated[
         PhoneNumber, WithJsonSchema({**PHONE_SCHEMA["anyOf"][1], "type": "string"})
     ]
-    after: Annotated[int, Field(ge=0, le=LARGEST_ID), BeforeValidator(_from_digits)] = 0
+    after: Annotated[int, Field(ge=0, le=LARGEST_ID), BeforeValidator(from_digits)] = 0
     limit: PageLength = 20
 
 
@@ -223,14 +172,14 @@ class IngestionsQuery(Request):
 class FindingsQuery(Request):
     """A page of findings; ``after`` is how many came on the pages before."""
 
-    after: Annotated[int, Field(ge=0, le=LARGEST_ID), BeforeValidator(_from_digits)] = 0
-    limit: Annotated[int, Field(ge=1, le=1000), BeforeValidator(_from_digits)] = 100
+    after: Annotated[int, Field(ge=0, le=LARGEST_ID), BeforeValidator(from_digits)] = 0
+    limit: Annotated[int, Field(ge=1, le=1000), BeforeValidator(from_digits)] = 100
 
 
 class CheckQuery(Request):
     """``check`` reports what an ingestion would do, and records nothing."""
 
-    check: Annotated[bool, BeforeValidator(_from_words)] = False
+    check: Annotated[bool, BeforeValidator(from_words)] = False
 
 
 def valid(
@@ -244,17 +193,6 @@ def valid(
     if besides:
         raise InvalidError(besides)
     return checked
-
-
-def path_number(text: str) -> int | None:
-    """The id that a path names, None where it is none that anything could have."""
-    number = int(text) if _DIGITS.fullmatch(text) else 0
-    return number if 1 <= number <= LARGEST_ID else None
-
-
-def path_uuid(text: str) -> UUID | None:
-    """The id of an ingestion that a path names, None where it is none."""
-    return UUID(text) if _UUID.fullmatch(text) else None
 
 
 def schemas(models: Iterable[type[BaseModel]]) -> dict[str, Any]:

@@ -61,6 +61,12 @@ class Reversed(Serviced, frozen=True, kw_only=True):
     reversed_on: date
 
 
+class GivenUp(Serviced, frozen=True, kw_only=True):
+    """A loan, written off."""
+
+    written_off_on: date
+
+
 class Servicing:
     """Commands on the loans of one schema, on top of ``Lending``."""
 
@@ -114,22 +120,20 @@ class Servicing:
 
         return self._lending.command(decide, Reversed, by, once)
 
-    def write_off(
-        self, loan_number: int, reason: str, by: By, once: Once | None = None
-    ) -> Serviced:
+    def write_off(self, loan_number: int, reason: str, by: By, once: Once | None = None) -> GivenUp:
         """Give up what is left of a loan.
 
         Raises ``UnknownLoanError``, and what ``decide_write_off`` does.
         """
 
-        def decide() -> Decided[Serviced]:
+        def decide() -> Decided[GivenUp]:
             loan = self.loan(loan_number)
             fact = decide_write_off(loan, reason, today=self._lending.today())
             after = evolve(loan, fact)
-            outcome = Serviced(**self._standing(after))
+            outcome = GivenUp(**self._standing(after), written_off_on=fact.occurred_on)
             return Decided(facts=[(after.version, fact)], outcome=outcome)
 
-        return self._lending.command(decide, Serviced, by, once)
+        return self._lending.command(decide, GivenUp, by, once)
 
     def loan(self, loan_number: int) -> Loan:
         """A loan from its stream; raises ``UnknownLoanError``."""

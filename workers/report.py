@@ -1,6 +1,8 @@
 """The report of an ingestion as a workbook: what became of the rows, and every finding."""
 
 from collections.abc import Iterable, Iterator
+from datetime import date
+from decimal import Decimal
 from io import BytesIO
 from typing import Final
 
@@ -16,7 +18,7 @@ from credit_es.store.ingestions import QueuedIngestion
 
 HEADINGS: Final = ("Workbook", "Sheet", "Row", "Column", "Code", "Message")
 WIDTHS: Final = (12, 16, 8, 22, 34, 90)
-Row = tuple[str | int, ...]
+Row = tuple[str | int | date | Decimal | None, ...]
 
 BOLD: Final = Font(bold=True)
 
@@ -27,9 +29,9 @@ def report_xlsx(ingestion: QueuedIngestion, findings: Iterable[Finding]) -> byte
     Text from the workbooks stays text: a cell that begins with ``=`` is no formula here.
     """
     book = Workbook(write_only=True)
-    _write(book.create_sheet("Summary"), _summary(ingestion), (26, 18, 18))
+    write_sheet(book.create_sheet("Summary"), _summary(ingestion), (26, 18, 18))
     rows = ((f.workbook, f.sheet, f.row, f.column or "", f.code, f.message) for f in findings)
-    _write(book.create_sheet("Findings"), _headed(HEADINGS, rows), WIDTHS)
+    write_sheet(book.create_sheet("Findings"), _headed(HEADINGS, rows), WIDTHS)
     content = BytesIO()
     book.save(content)
     return content.getvalue()
@@ -62,14 +64,15 @@ def _headed(headings: tuple[str, ...], rows: Iterable[Row]) -> Iterator[Row]:
     yield from rows
 
 
-def _write(sheet: WriteOnlyWorksheet, rows: Iterable[Row], widths: tuple[int, ...]) -> None:
-    for column, width in zip("ABCDEF", widths, strict=False):
+def write_sheet(sheet: WriteOnlyWorksheet, rows: Iterable[Row], widths: tuple[int, ...]) -> None:
+    """Write rows, the first of them bold; text stays text: ``=`` begins no formula."""
+    for column, width in zip("ABCDEFG", widths, strict=False):
         sheet.column_dimensions[column].width = width  # type: ignore[attr-defined]
     sheet.freeze_panes = "A2"
     for number, row in enumerate(rows):
         cells = []
         for value in row:
-            cell = WriteOnlyCell(sheet, value)
+            cell = WriteOnlyCell(sheet, value)  # type: ignore[arg-type] # it takes decimals, too
             if isinstance(value, str):
                 cell.data_type = "s"
             if number == 0:

@@ -16,11 +16,12 @@ from api.answers import (
     Registered,
     answer,
 )
+from api.fields import path_number
 from api.jsonbody import digest, read_json
 from api.middleware import caller
 from api.openapi import Link, Method, Operation
 from api.problems import NotThereError
-from api.requests import CustomersQuery, RegisterRequest, path_number, valid
+from api.requests import CustomersQuery, RegisterRequest, valid
 from credit_es.application import Lending
 from credit_es.domain.customer import Customer
 from credit_es.domain.events import Scorecard

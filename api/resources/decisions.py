@@ -17,9 +17,10 @@ from api.answers import (
     Seen,
     answer,
 )
+from api.fields import path_number
 from api.openapi import Method, Operation
 from api.problems import NotThereError
-from api.requests import DecisionsQuery, path_number, valid
+from api.requests import DecisionsQuery, valid
 from api.resources.customers import components
 from credit_es.audit.decisions import Audit, DecisionRecord, in_words
 from credit_es.domain.errors import UnknownDecisionError

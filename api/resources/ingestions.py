@@ -20,10 +20,11 @@ from api.answers import (
     Workbooks,
     answer,
 )
+from api.fields import path_uuid
 from api.middleware import caller
 from api.openapi import READ_PROBLEMS, XLSX, Link, Method, Operation
 from api.problems import RETRY_AFTER_S, NotThereError, ProblemError
-from api.requests import CheckQuery, FindingsQuery, IngestionsQuery, path_uuid, valid
+from api.requests import CheckQuery, FindingsQuery, IngestionsQuery, valid
 from api.uploads import digest, read_uploads
 from credit_es.domain.errors import UnknownIngestionError
 from credit_es.domain.events import Counts

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import date
 from http import HTTPStatus
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import falcon
 
@@ -12,20 +12,26 @@ from api.answers import (
     Eligibility,
     LoanDecided,
     LoanItem,
-    LoanStatus,
     LoanView,
     answer,
 )
+from api.fields import path_number
 from api.jsonbody import digest, read_json
 from api.middleware import caller
 from api.openapi import READ_PROBLEMS, Link, Method, Operation
 from api.problems import NotThereError
-from api.requests import LoanRequest, LoansQuery, path_number, valid
+from api.requests import LoanRequest, LoansQuery, valid
 from credit_es.application import Lending
 from credit_es.audit.decisions import message
 from credit_es.domain.loan import Loan
-from credit_es.domain.standing import is_current, repayments_left
+from credit_es.domain.standing import Status, closed_on, repayments_left, status_of
 from projections.reading import ReadModel
+
+WITH_STATUS: Final = {
+    "current": {Status.CURRENT, Status.OVERDUE},
+    "closed": {Status.CLOSED, Status.WRITTEN_OFF},
+    "all": set(Status),
+}
 
 
 class CheckEligibility:
@@ -171,14 +177,14 @@ class ViewLoans:
         _, loans = self._read_model.customer(number)
         today = self._lending.today()
         items = [LoanItem(**_fields(loan, today)) for loan in loans]
-        answer(resp, [item for item in items if asked.status in {"all", item.status}])
+        wanted = WITH_STATUS[asked.status]
+        answer(resp, [item for item in items if item.status in wanted])
 
     on_head = on_get
 
 
 def _fields(loan: Loan, today: date) -> dict[str, Any]:
     """What every view of a loan shows."""
-    status: LoanStatus = "current" if is_current(loan, today) else "closed"
     return {
         "loan_id": loan.number,
         "loan_amount": loan.amount,
@@ -186,7 +192,8 @@ def _fields(loan: Loan, today: date) -> dict[str, Any]:
         "monthly_installment": loan.installment,
         "tenure": loan.tenure_months,
         "repayments_left": repayments_left(loan),
-        "status": status,
+        "status": status_of(loan, today),
+        "closed_on": closed_on(loan),
         "approved_on": loan.opened_on,
         "end_date": loan.ends_on,
         "source_loan_id": loan.source_loan_id,

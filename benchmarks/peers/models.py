@@ -28,3 +28,8 @@ class Loan(models.Model):
     emis_on_time = models.PositiveSmallIntegerField(null=True)
     opened_on = models.DateField()
     ends_on = models.DateField()
+
+    # Nobody repays anything here: what our domain asks a loan besides.
+    repayments = ()
+    plans = ()
+    written_off_on = None

@@ -5,7 +5,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from credit_es.domain.standing import is_current, repayments_left
+from credit_es.domain.standing import repayments_left, status_of
 
 
 class RegisterRequest(serializers.Serializer):
@@ -49,6 +49,7 @@ class LoanItem(serializers.Serializer):
     tenure = serializers.IntegerField(source="tenure_months")
     repayments_left = serializers.SerializerMethodField()
     status = serializers.SerializerMethodField()
+    closed_on = serializers.ReadOnlyField(default=None)
     approved_on = serializers.DateField(source="opened_on")
     end_date = serializers.DateField(source="ends_on")
     source_loan_id = serializers.CharField()
@@ -58,8 +59,8 @@ class LoanItem(serializers.Serializer):
         return repayments_left(loan)
 
     def get_status(self, loan: Any) -> str:
-        """Whether it runs."""
-        return "current" if is_current(loan, datetime.now(UTC).date()) else "closed"
+        """How it stands today."""
+        return status_of(loan, datetime.now(UTC).date())
 
 
 class LoanView(LoanItem):

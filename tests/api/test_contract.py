@@ -117,6 +117,7 @@ def test_a_loan_is_shown_with_its_customer(api: Api, slash: str) -> None:
         "tenure": 12,
         "repayments_left": 12,
         "status": "current",
+        "closed_on": None,
         "approved_on": today.isoformat(),
         "end_date": today.replace(year=today.year + 1).isoformat(),
         "source_loan_id": None,

@@ -1,0 +1,164 @@
+"""The kinds of fields that are asked for: what each accepts, and its JSON Schema.
+
+Each says in its schema exactly what it checks; no value is converted on a guess.
+"""
+
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import date
+from decimal import Decimal
+from typing import Annotated, Any, Final
+from uuid import UUID
+
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+CENT: Final = Decimal("0.01")
+PLACES: Final = 2
+LARGEST_ID: Final = 2**53 - 1
+"""The largest integer that every JSON reader takes exactly."""
+
+# Written so that Python, ECMAScript and Rust read the same: the document must say what is checked.
+# White space around is trimmed. In between, whatever prints: no controls, no line separators, no
+# marks that turn the direction of text or take no room. Joiners print, but not as first or last.
+_SPACE: Final = r"\u0009-\u000d\u0020\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+_HIDDEN: Final = r"\u0000-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e"
+_NEVER: Final = _HIDDEN + r"\u2060-\u206f\ufeff\ufff0-\uffff"
+_EDGE: Final = rf"[^{_NEVER}\u200c\u200d\u0020\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]"
+_TEXT: Final = rf"^[{_SPACE}]*({_EDGE}([^{_NEVER}]{{0,%d}}{_EDGE})?)[{_SPACE}]*$"
+NAME: Final = _TEXT % 98
+REASON: Final = _TEXT % 498
+PHONE: Final = r"^0*[1-9][0-9]{6,14}$"
+UUID_TEXT: Final = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
+DECISION_ID: Final = r"^[1-9][0-9]{0,12}-[1-9][0-9]{0,12}$"
+HEADER_TEXT: Final = r"^[!-~]([ -~]{0,%d}[!-~])?$"
+
+DAY: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
+_NAME: Final = re.compile(NAME)
+_REASON: Final = re.compile(REASON)
+_DAY: Final = re.compile(DAY)
+_PHONE: Final = re.compile(PHONE)
+_UUID: Final = re.compile(UUID_TEXT)
+_DIGITS: Final = re.compile(r"-?(0|[1-9][0-9]{0,18})")
+_LONGEST_PHONE: Final = 15
+
+
+def _trimmed(value: str) -> str:
+    found = _NAME.fullmatch(value)
+    if found is None:
+        raise PydanticCustomError(
+            "name", "Input should be 1 to 100 printable characters after trimming"
+        )
+    return found[1]
+
+
+def _reason(value: str) -> str:
+    found = _REASON.fullmatch(value)
+    if found is None:
+        raise PydanticCustomError(
+            "text", "Input should be 1 to 500 printable characters after trimming"
+        )
+    return found[1]
+
+
+def _day(value: Any) -> date:
+    if isinstance(value, str) and _DAY.fullmatch(value):
+        with suppress(ValueError):
+            return date.fromisoformat(value)
+    raise PydanticCustomError("date", "Input should be a date, written as 2026-01-31")
+
+
+def _phone_digits(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    if len(value) > _LONGEST_PHONE or not _PHONE.fullmatch(value):
+        raise PydanticCustomError(
+            "phone_number", "Input should be 7 to 15 digits, leading zeros not counted"
+        )
+    return int(value)
+
+
+def _exact(value: Any) -> Any:
+    return Decimal(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _cents(value: Decimal) -> Decimal:
+    exponent = value.as_tuple().exponent
+    assert isinstance(exponent, int)
+    if -exponent > PLACES:
+        raise PydanticCustomError("decimal_max_places", "Input should have at most two decimals")
+    return value.quantize(CENT)
+
+
+def from_digits(value: Any) -> Any:
+    """A query's integer; all other text is left for pydantic to refuse."""
+    return int(value) if isinstance(value, str) and _DIGITS.fullmatch(value) else value
+
+
+def from_words(value: Any) -> Any:
+    """A query's yes or no; all other text is left for pydantic to refuse."""
+    return {"true": True, "false": False}.get(value, value) if isinstance(value, str) else value
+
+
+PHONE_SCHEMA: Final = {
+    "anyOf": [
+        {"type": "integer", "minimum": 10**6, "maximum": 10**_LONGEST_PHONE - 1},
+        {"type": "string", "pattern": PHONE, "minLength": 7, "maxLength": _LONGEST_PHONE},
+    ]
+}
+ID_SCHEMA: Final = {"type": "integer", "minimum": 1, "maximum": LARGEST_ID}
+
+Name = Annotated[str, AfterValidator(_trimmed), WithJsonSchema({"type": "string", "pattern": NAME})]
+PhoneNumber = Annotated[
+    int,
+    Field(ge=10**6, lt=10**_LONGEST_PHONE),
+    BeforeValidator(_phone_digits),
+    WithJsonSchema(PHONE_SCHEMA),
+]
+Amount = Annotated[
+    Decimal,
+    Field(gt=0, le=10**12),
+    BeforeValidator(_exact),
+    AfterValidator(_cents),
+    WithJsonSchema(
+        {"type": "number", "exclusiveMinimum": 0, "maximum": 10**12, "multipleOf": 0.01}
+    ),
+]
+Rate = Annotated[
+    Decimal,
+    Field(ge=0, le=100),
+    BeforeValidator(_exact),
+    AfterValidator(_cents),
+    WithJsonSchema({"type": "number", "minimum": 0, "maximum": 100, "multipleOf": 0.01}),
+]
+Reason = Annotated[
+    str, AfterValidator(_reason), WithJsonSchema({"type": "string", "pattern": REASON})
+]
+Day = Annotated[
+    date,
+    BeforeValidator(_day),
+    WithJsonSchema({"type": "string", "format": "date", "pattern": DAY}),
+]
+Id = Annotated[int, Field(ge=1, le=LARGEST_ID)]
+QueryId = Annotated[int, Field(ge=1, le=LARGEST_ID), BeforeValidator(from_digits)]
+PageLength = Annotated[int, Field(ge=1, le=100), BeforeValidator(from_digits)]
+
+PATH_PARAMETERS: Final[Mapping[str, dict[str, Any]]] = {
+    "customer_id": ID_SCHEMA,
+    "loan_id": ID_SCHEMA,
+    "decision_id": {"type": "string", "pattern": DECISION_ID},
+    "repayment_id": {"type": "string", "pattern": DECISION_ID},
+    "ingestion_id": {"type": "string", "format": "uuid", "pattern": UUID_TEXT},
+}
+
+
+def path_number(text: str) -> int | None:
+    """The id that a path names, None where it is none that anything could have."""
+    number = int(text) if _DIGITS.fullmatch(text) else 0
+    return number if 1 <= number <= LARGEST_ID else None
+
+
+def path_uuid(text: str) -> UUID | None:
+    """The id of an ingestion that a path names, None where it is none."""
+    return UUID(text) if _UUID.fullmatch(text) else None
