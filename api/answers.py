@@ -16,8 +16,8 @@ from msgspec import UNSET, Struct, UnsetType
 
 from api.problems import Problem
 from credit_es.domain.cells import Finding
-from credit_es.domain.events import Basis, Counts, Reason, Workbook
 from credit_es.domain.standing import Status
+from credit_es.domain.values import Basis, Counts, Reason, Workbook
 from credit_es.store import ingestions
 from projections.status import Lag
 

@@ -35,9 +35,9 @@ from api.fields import (
 )
 from api.problems import Fault, InvalidError, Location
 from credit_es.domain.customer import RegisterCustomer
-from credit_es.domain.events import Keep, Terms
 from credit_es.domain.lending import ApplyForLoan
 from credit_es.domain.repaying import Repay
+from credit_es.domain.values import Keep, Terms
 
 M = TypeVar("M", bound=BaseModel)
 

@@ -23,7 +23,8 @@ from psycopg.conninfo import conninfo_to_dict
 
 from benchmarks.harness import in_turns, postgres, table
 from credit_es.application import By, Facts, Lending
-from credit_es.domain.events import ImportedLoan, LoanImported, LoansImported, Source
+from credit_es.domain.events import LoanImported, LoansImported
+from credit_es.domain.values import ImportedLoan, Source
 from tests.store.given import settings
 
 BATCHES: Final = int(sys.argv[1]) if len(sys.argv) > 1 else 30

@@ -18,18 +18,16 @@ from credit_es.domain.customer import RegisterCustomer, decide_registration
 from credit_es.domain.events import (
     CustomerEvent,
     CustomerImported,
-    ImportedLoan,
     LoanApproved,
     LoanEvent,
     LoanImported,
     LoanOpened,
     LoansImported,
-    Source,
-    Terms,
 )
 from credit_es.domain.lending import ApplyForLoan, decide_loan
 from credit_es.domain.loan import Loan
 from credit_es.domain.policy import load_policy
+from credit_es.domain.values import ImportedLoan, Source, Terms
 from credit_es.store.mapper import ENCODER, Entry, stream_of, topic
 
 Fact = CustomerEvent | LoanEvent

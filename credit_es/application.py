@@ -19,17 +19,11 @@ from msgspec import Struct
 from credit_es.domain import customer, loan
 from credit_es.domain.customer import Customer, RegisterCustomer, decide_registration
 from credit_es.domain.errors import UnknownCustomerError
-from credit_es.domain.events import (
-    CustomerEvent,
-    CustomerRegistered,
-    Decision,
-    Event,
-    LoanEvent,
-    Verdict,
-)
+from credit_es.domain.events import CustomerEvent, CustomerRegistered, Decision, Event, LoanEvent
 from credit_es.domain.lending import ApplyForLoan, decide_loan
 from credit_es.domain.loan import Loan
 from credit_es.domain.policy import Policy, judge, load_policy
+from credit_es.domain.values import Verdict
 from credit_es.settings import Settings
 from credit_es.store.bulk import BulkAppend
 from credit_es.store.idempotency import IdempotencyKeys, Kept, Once

@@ -10,11 +10,12 @@ from hypothesis import HealthCheck, settings
 
 from credit_es.domain import customer, loan
 from credit_es.domain.customer import Customer, RegisterCustomer, decide_registration
-from credit_es.domain.events import CustomerEvent, LoanEvent, Scorecard
+from credit_es.domain.events import CustomerEvent, LoanEvent
 from credit_es.domain.lending import ApplyForLoan, decide_loan
 from credit_es.domain.loan import Loan
 from credit_es.domain.policy import Policy, load_policy
 from credit_es.domain.score import score
+from credit_es.domain.values import Scorecard
 
 TODAY: Final = date(2026, 1, 15)
 NEXT: Final = 10_000_001

@@ -36,7 +36,6 @@ from credit_es.application import Lending, Outcome
 from credit_es.domain import customer, loan
 from credit_es.domain.customer import Customer, RegisterCustomer, decide_registration
 from credit_es.domain.events import (
-    Counts,
     CustomerImported,
     Decision,
     Event,
@@ -53,6 +52,7 @@ from credit_es.domain.loan import Loan
 from credit_es.domain.policy import judge
 from credit_es.domain.rows import CustomerRow, LoanRow
 from credit_es.domain.standing import is_current
+from credit_es.domain.values import Counts
 from credit_es.importing import Importing
 from credit_es.store import snapshots
 from credit_es.store.idempotency import Once

@@ -30,15 +30,13 @@ from credit_es.domain.events import (
     CustomerRegistered,
     Decision,
     Event,
-    ImportedLoan,
     LoanApproved,
     LoanDeclined,
     LoanImported,
     LoansImported,
-    Reason,
-    Source,
 )
 from credit_es.domain.lending import decide_loan
+from credit_es.domain.values import ImportedLoan, Reason, Source
 from credit_es.store.database import StoreUnavailableError
 from credit_es.store.idempotency import KeyReusedError, Once
 from credit_es.store.mapper import Entry, customer_stream, loan_stream

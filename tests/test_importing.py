@@ -14,18 +14,16 @@ from credit_es.application import By, ContendedError, Facts, Lending
 from credit_es.domain.cells import Finding
 from credit_es.domain.customer import decide_registration
 from credit_es.domain.events import (
-    Counts,
     CustomerImported,
     Event,
-    ImportedLoan,
     IngestionFailed,
     IngestionFinished,
     IngestionRequested,
     LoanImported,
     LoansImported,
-    Source,
 )
 from credit_es.domain.rows import CustomerRow, LoanRow
+from credit_es.domain.values import Counts, ImportedLoan, Source
 from credit_es.importing import Importing
 from credit_es.store.database import StoreUnavailableError
 from credit_es.store.idempotency import Once

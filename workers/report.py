@@ -13,7 +13,7 @@ from openpyxl.styles import Font
 from openpyxl.worksheet._write_only import WriteOnlyWorksheet
 
 from credit_es.domain.cells import Finding
-from credit_es.domain.events import Counts
+from credit_es.domain.values import Counts
 from credit_es.store.ingestions import QueuedIngestion
 
 HEADINGS: Final = ("Workbook", "Sheet", "Row", "Column", "Code", "Message")

@@ -24,9 +24,9 @@ from api.problems import NotThereError
 from api.requests import CustomersQuery, RegisterRequest, valid
 from credit_es.application import Lending
 from credit_es.domain.customer import Customer
-from credit_es.domain.events import Scorecard
 from credit_es.domain.score import score
 from credit_es.domain.standing import is_current
+from credit_es.domain.values import Scorecard
 from projections.reading import ReadModel
 
 

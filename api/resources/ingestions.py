@@ -27,7 +27,7 @@ from api.problems import RETRY_AFTER_S, NotThereError, ProblemError
 from api.requests import CheckQuery, FindingsQuery, IngestionsQuery, valid
 from api.uploads import digest, read_uploads
 from credit_es.domain.errors import UnknownIngestionError
-from credit_es.domain.events import Counts
+from credit_es.domain.values import Counts
 from credit_es.importing import Importing
 from credit_es.store.ingestions import Ingestions, QueuedIngestion
 from workers.report import report_xlsx

@@ -13,10 +13,10 @@ from rest_framework.views import APIView
 from benchmarks.peers.models import Customer, Loan
 from benchmarks.peers.serializers import LoanItem, LoanRequest, LoanView, RegisterRequest
 from credit_es.domain.customer import approved_limit
-from credit_es.domain.events import Terms
 from credit_es.domain.policy import judge, load_policy
 from credit_es.domain.schedule import months_later
 from credit_es.domain.standing import is_current
+from credit_es.domain.values import Terms
 
 POLICY: Final = load_policy("standard")
 

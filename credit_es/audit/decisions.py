@@ -16,7 +16,8 @@ from credit_es.domain.errors import (
     UnknownDecisionError,
     UnknownLoanError,
 )
-from credit_es.domain.events import Basis, Decision, LoanApproved, LoanDeclined, Reason
+from credit_es.domain.events import Decision, LoanApproved, LoanDeclined
+from credit_es.domain.values import Basis, Reason
 from credit_es.store.log import Log
 from credit_es.store.mapper import Recorded, customer_stream, loan_stream, topic
 

@@ -14,16 +14,9 @@ from typing import Final, Protocol, TypeVar
 from msgspec import Struct
 
 from credit_es.domain.cells import HIGHEST, Finding
-from credit_es.domain.events import (
-    Counts,
-    CustomerImported,
-    Event,
-    ImportedLoan,
-    LoanImported,
-    LoansImported,
-    Source,
-)
+from credit_es.domain.events import CustomerImported, Event, LoanImported, LoansImported
 from credit_es.domain.rows import CustomerRow, LoanRow
+from credit_es.domain.values import Counts, ImportedLoan, Source
 
 CUSTOMER_FIELDS: Final = {
     "first_name": "first_name",

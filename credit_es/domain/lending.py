@@ -6,17 +6,11 @@ from datetime import date
 from msgspec import Struct
 
 from credit_es.domain.customer import Customer
-from credit_es.domain.events import (
-    LoanApproved,
-    LoanDeclined,
-    LoanOpened,
-    LoanSeen,
-    Seen,
-    Terms,
-)
+from credit_es.domain.events import LoanApproved, LoanDeclined, LoanOpened
 from credit_es.domain.loan import Loan
 from credit_es.domain.policy import Policy, judge
 from credit_es.domain.schedule import months_later
+from credit_es.domain.values import LoanSeen, Seen, Terms
 
 
 class ApplyForLoan(Struct, frozen=True, kw_only=True):

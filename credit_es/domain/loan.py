@@ -16,11 +16,11 @@ from credit_es.domain.events import (
     LoanOpened,
     LoanPrepaid,
     LoanWrittenOff,
-    Plan,
     RepaymentReceived,
     RepaymentReversed,
 )
 from credit_es.domain.schedule import months_later
+from credit_es.domain.values import Plan
 
 DEFINITION: Final = 2
 """Of ``Loan`` and ``evolve``: raise it when either changes, as for a customer."""

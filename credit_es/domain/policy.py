@@ -17,11 +17,11 @@ import msgspec
 from msgspec import Struct
 
 from credit_es.domain.customer import Customer
-from credit_es.domain.events import Reason, Terms, Verdict
 from credit_es.domain.loan import Loan
 from credit_es.domain.money import fraction
 from credit_es.domain.schedule import installment
 from credit_es.domain.score import ScoreRules, score
+from credit_es.domain.values import Reason, Terms, Verdict
 
 SHIPPED: Final = Path(__file__).parent.parent / "policies"
 CENT: Final = Decimal("0.01")

@@ -13,11 +13,9 @@ from msgspec.structs import replace
 
 from credit_es.domain.errors import ForbiddenError, NotAllowedError, UnknownRepaymentError
 from credit_es.domain.events import (
-    Keep,
     LoanBurdenRaised,
     LoanPrepaid,
     LoanWrittenOff,
-    Plan,
     RepaymentReceived,
     RepaymentReversed,
 )
@@ -34,6 +32,7 @@ from credit_es.domain.standing import (
     outstanding_principal,
     received,
 )
+from credit_es.domain.values import Keep, Plan
 
 
 class Repay(Struct, frozen=True, kw_only=True):

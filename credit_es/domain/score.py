@@ -12,10 +12,10 @@ from fractions import Fraction
 from msgspec import Struct
 
 from credit_es.domain.customer import Customer
-from credit_es.domain.events import Basis, Scorecard
 from credit_es.domain.loan import Loan
 from credit_es.domain.money import fraction, to_cents
 from credit_es.domain.standing import installments_due, installments_on_time, is_current
+from credit_es.domain.values import Basis, Scorecard
 
 
 class ScoreRules(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

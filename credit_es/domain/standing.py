@@ -14,7 +14,6 @@ from itertools import accumulate
 from msgspec import Struct
 from msgspec.structs import replace
 
-from credit_es.domain.events import Plan
 from credit_es.domain.loan import ZERO, Loan, Repayment, plan_of
 from credit_es.domain.schedule import (
     Amortization,
@@ -23,6 +22,7 @@ from credit_es.domain.schedule import (
     months_later,
     payments,
 )
+from credit_es.domain.values import Plan
 
 
 class Status(StrEnum):

@@ -17,8 +17,8 @@ from psycopg import Connection, Cursor
 from psycopg.rows import TupleRow
 from psycopg.sql import SQL
 
-from credit_es.domain.events import Counts, Workbook
 from credit_es.domain.rows import Finding
+from credit_es.domain.values import Counts, Workbook
 from credit_es.store.database import Database
 from credit_es.store.recorder import Beside
 

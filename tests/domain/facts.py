@@ -12,28 +12,30 @@ from typing import Final
 
 from credit_es.domain.customer import RegisterCustomer
 from credit_es.domain.events import (
-    Basis,
     CustomerImported,
     CustomerRegistered,
-    ImportedLoan,
     LoanApproved,
     LoanBurdenRaised,
     LoanDeclined,
     LoanImported,
     LoanOpened,
-    LoanSeen,
     LoansImported,
-    Reason,
     RepaymentReceived,
     RepaymentReversed,
+)
+from credit_es.domain.lending import ApplyForLoan
+from credit_es.domain.policy import Policy
+from credit_es.domain.values import (
+    Basis,
+    ImportedLoan,
+    LoanSeen,
+    Reason,
     Scorecard,
     Seen,
     Source,
     Terms,
     Verdict,
 )
-from credit_es.domain.lending import ApplyForLoan
-from credit_es.domain.policy import Policy
 from tests.scenario import NEXT, STANDARD, TODAY
 
 CUSTOMER: Final = 7

@@ -14,15 +14,12 @@ from msgspec.structs import replace
 
 from credit_es.domain.cells import Finding
 from credit_es.domain.events import (
-    Counts,
     CustomerEvent,
     CustomerImported,
     CustomerRegistered,
     Event,
-    ImportedLoan,
     LoanImported,
     LoansImported,
-    Source,
 )
 from credit_es.domain.importing import (
     Fate,
@@ -35,6 +32,7 @@ from credit_es.domain.importing import (
     wanted_number,
 )
 from credit_es.domain.rows import CustomerRow, LoanRow
+from credit_es.domain.values import Counts, ImportedLoan, Source
 from tests.domain.facts import money, registered
 from tests.scenario import NEXT, PROPERTY, TODAY
 

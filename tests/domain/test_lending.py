@@ -5,8 +5,9 @@ from datetime import date
 import msgspec
 import pytest
 
-from credit_es.domain.events import Basis, CustomerEvent, LoanEvent, LoanImported, Scorecard
+from credit_es.domain.events import CustomerEvent, LoanEvent, LoanImported
 from credit_es.domain.policy import Policy, load_policy
+from credit_es.domain.values import Basis, Scorecard
 from tests.domain.facts import (
     apply,
     approved,

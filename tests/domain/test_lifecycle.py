@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from credit_es.domain.errors import DomainError, ForbiddenError, NotAllowedError
-from credit_es.domain.events import Keep, LoanEvent, LoanOpened, RepaymentReceived
+from credit_es.domain.events import LoanEvent, LoanOpened, RepaymentReceived
 from credit_es.domain.installments import InstallmentStatus, loan_schedule
 from credit_es.domain.loan import ZERO, Loan, evolve
 from credit_es.domain.repaying import (
@@ -34,6 +34,7 @@ from credit_es.domain.standing import (
     repayments_left,
 )
 from credit_es.domain.statement import statement
+from credit_es.domain.values import Keep
 from tests.domain.facts import CUSTOMER
 from tests.scenario import PROPERTY
 

@@ -8,12 +8,12 @@ from typing import Final
 import pytest
 
 from credit_es.domain.customer import approved_limit
-from credit_es.domain.events import Verdict
 from credit_es.domain.lending import ApplyForLoan
 from credit_es.domain.loan import evolve
 from credit_es.domain.policy import Policy, judge, parse_policy
 from credit_es.domain.schedule import installment
 from credit_es.domain.standing import installments_due, installments_on_time, repayments_left
+from credit_es.domain.values import Verdict
 from tests.domain.facts import apply, closed_loan, imported_loan, opened, registered
 from tests.scenario import LITERAL, STANDARD, TODAY, Fact, given
 

@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from credit_es.domain.errors import ForbiddenError, NotAllowedError, UnknownRepaymentError
-from credit_es.domain.events import Keep, LoanPrepaid, LoanWrittenOff, Plan
+from credit_es.domain.events import LoanPrepaid, LoanWrittenOff
 from credit_es.domain.loan import Loan, evolve
 from credit_es.domain.repaying import (
     Repay,
@@ -27,6 +27,7 @@ from credit_es.domain.standing import (
     repayments_left,
     status_of,
 )
+from credit_es.domain.values import Keep, Plan
 from tests.domain.facts import (
     CUSTOMER,
     burden_raised,

@@ -4,8 +4,9 @@ from fractions import Fraction
 
 import pytest
 
-from credit_es.domain.events import Basis, LoanImported
+from credit_es.domain.events import LoanImported
 from credit_es.domain.score import score
+from credit_es.domain.values import Basis
 from tests.domain.facts import (
     THIN_FILE,
     card,

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from credit_es.domain.customer import Customer
-from credit_es.domain.events import Basis, Reason, Terms
 from credit_es.domain.lending import ApplyForLoan, decide_loan
 from credit_es.domain.loan import Loan
 from credit_es.domain.policy import Policy, judge
 from credit_es.domain.score import score
 from credit_es.domain.standing import is_current
+from credit_es.domain.values import Basis, Reason, Terms
 from tests import scenario
 from tests.domain.facts import imported_loan, opened, registered
 from tests.domain.test_schedule_properties import due_days

@@ -1,7 +1,7 @@
 """A decision in words: a sentence with its figures for every reason, and one for who applied."""
 
 from credit_es.audit.decisions import in_words, message, score_in_words
-from credit_es.domain.events import Basis, Reason
+from credit_es.domain.values import Basis, Reason
 from tests.domain.facts import apply, approved, card, declined, saw
 
 SOME = card(

@@ -17,7 +17,8 @@ from uuid import UUID
 from msgspec import Struct
 
 from credit_es.application import Lending, fold_customer
-from credit_es.domain.events import Counts, CustomerRegistered, IngestionRequested
+from credit_es.domain.events import CustomerRegistered, IngestionRequested
+from credit_es.domain.values import Counts
 from credit_es.importing import Importing
 from credit_es.store.ingestions import Report
 from credit_es.store.mapper import DECODER, customer_stream

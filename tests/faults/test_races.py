@@ -9,7 +9,8 @@ from decimal import Decimal
 import pytest
 
 from credit_es.application import Lending
-from credit_es.domain.events import LoanApproved, Reason
+from credit_es.domain.events import LoanApproved
+from credit_es.domain.values import Reason
 from tests.api.client import PERSON, Answer, Server, environment_of, prepare, serving
 from tests.faults.holds import appends_held, appends_waiting
 from tests.processes import until

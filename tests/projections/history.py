@@ -16,13 +16,12 @@ from credit_es.domain.events import (
     CustomerEvent,
     CustomerImported,
     Event,
-    ImportedLoan,
     LoanEvent,
     LoanImported,
     LoansImported,
-    Source,
 )
 from credit_es.domain.loan import Loan
+from credit_es.domain.values import ImportedLoan, Source
 from credit_es.store.database import in_schema
 from credit_es.store.log import Log
 from credit_es.store.mapper import DECODER, ENCODER, Entry, stream_of, topic

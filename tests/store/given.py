@@ -8,8 +8,8 @@ from msgspec.structs import replace
 
 from credit_es.application import By
 from credit_es.domain.customer import RegisterCustomer
-from credit_es.domain.events import Terms
 from credit_es.domain.lending import ApplyForLoan
+from credit_es.domain.values import Terms
 from credit_es.settings import Settings
 
 BY = By(actor="tester", correlation_id="a-test")

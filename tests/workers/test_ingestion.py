@@ -12,7 +12,6 @@ import pytest
 import structlog
 
 from credit_es.domain.events import (
-    Counts,
     CustomerImported,
     IngestionFailed,
     IngestionFinished,
@@ -20,6 +19,7 @@ from credit_es.domain.events import (
     LoanImported,
     LoansImported,
 )
+from credit_es.domain.values import Counts
 from credit_es.store import ingestions
 from credit_es.store.ingestions import Report
 from tests.store.given import BY, asks

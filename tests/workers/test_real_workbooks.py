@@ -17,17 +17,9 @@ from typing import Any, NamedTuple
 import pytest
 from openpyxl import load_workbook
 
-from credit_es.domain.events import (
-    Counts,
-    CustomerImported,
-    ImportedLoan,
-    LoanImported,
-    LoansImported,
-    Reason,
-    Source,
-    Terms,
-)
+from credit_es.domain.events import CustomerImported, LoanImported, LoansImported
 from credit_es.domain.policy import judge
+from credit_es.domain.values import Counts, ImportedLoan, Reason, Source, Terms
 from credit_es.store.ingestions import Report
 from tests.workers import hostile
 from tests.workers.conftest import House, report_of

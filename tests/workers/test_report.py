@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from openpyxl import load_workbook
 
 from credit_es.domain.cells import Finding
-from credit_es.domain.events import Counts, Workbook
+from credit_es.domain.values import Counts, Workbook
 from credit_es.store.ingestions import Job, QueuedIngestion, Report
 from tests.workers import hostile
 from tests.workers.conftest import House
