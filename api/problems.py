@@ -27,8 +27,8 @@ from credit_es.domain.errors import (
 )
 from credit_es.store.database import BusyError, ConnectionLostError, StoreUnavailableError
 from credit_es.store.idempotency import KeyReusedError
+from credit_es.store.mapper import UndigestedError
 from credit_es.store.replica import ReplicaUnavailableError
-from credit_es.store.snapshots import UndigestedError
 from projections.projection import PoisonError
 
 log = structlog.get_logger()

@@ -1,4 +1,7 @@
-"""Reading the log: whole streams for decisions, the tail in order for projections."""
+"""Reading the log: whole streams for decisions, the tail in order for projections.
+
+What decodes raises ``UndigestedError`` at a fact that this code does not know.
+"""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
@@ -9,7 +12,7 @@ from msgspec import Struct
 from psycopg.sql import SQL
 
 from credit_es.domain.events import Event
-from credit_es.store.mapper import DECODER, Recorded
+from credit_es.store.mapper import Recorded, recorded
 from credit_es.store.recorder import LogRecorder
 
 BATCH: Final = 1000
@@ -21,7 +24,7 @@ FIRST_TOPICS: Final = SQL(
     "SELECT stream_id, topic FROM {schema}.events WHERE stream_id = ANY(%b) AND version = 1"
 )
 EXCERPTS: Final = SQL(
-    "SELECT e.stream_id, h.version, e.state FROM unnest(%b::uuid[]) AS i (id)"
+    "SELECT e.stream_id, h.version, e.version, e.state FROM unnest(%b::uuid[]) AS i (id)"
     " CROSS JOIN LATERAL (SELECT max(version) AS version FROM {schema}.events"
     " WHERE stream_id = i.id) h JOIN {schema}.events e ON e.stream_id = i.id"
     " AND (e.version = 1 OR e.topic = ANY(%b::text[])) ORDER BY e.stream_id, e.version"
@@ -70,9 +73,7 @@ class Log:
         )
         found: dict[UUID, list[Recorded]] = {}
         for stream_id, version, state in rows:
-            found.setdefault(stream_id, []).append(
-                Recorded(stream_id, version, DECODER.decode(state))
-            )
+            found.setdefault(stream_id, []).append(recorded(stream_id, version, state))
         return found
 
     def stream(self, stream_id: UUID) -> list[Recorded]:
@@ -94,9 +95,9 @@ class Log:
             lambda conn: conn.execute(self._excerpts, values, prepare=True).fetchall()
         )
         found: dict[UUID, Excerpt] = {}
-        for stream_id, version, state in rows:
-            excerpt = found.setdefault(stream_id, Excerpt(version=version, facts=[]))
-            excerpt.facts.append(DECODER.decode(state).fact)
+        for stream_id, head, version, state in rows:
+            excerpt = found.setdefault(stream_id, Excerpt(version=head, facts=[]))
+            excerpt.facts.append(recorded(stream_id, version, state).entry.fact)
         return found
 
     def event(self, stream_id: UUID, version: int) -> Recorded | None:
@@ -104,7 +105,7 @@ class Log:
         row = self.database.run(
             lambda conn: conn.execute(self._one, (stream_id, version), prepare=True).fetchone()
         )
-        return Recorded(row[0], row[1], DECODER.decode(row[2])) if row else None
+        return recorded(*row) if row else None
 
     def latest(
         self, stream_id: UUID, topics: Iterable[str], *, before: int, limit: int
@@ -114,7 +115,7 @@ class Log:
         rows = self.database.run(
             lambda conn: conn.execute(self._some, values, prepare=True).fetchall()
         )
-        return [Recorded(row[0], row[1], DECODER.decode(row[2])) for row in rows]
+        return [recorded(*row) for row in rows]
 
     def head(self) -> Head:
         """Where the log stands now."""

@@ -42,6 +42,15 @@ class Recorded(Struct, frozen=True):
     entry: Entry
 
 
+class UndigestedError(Exception):
+    """A fact that this code cannot decode or fold: nothing is decided or told without it."""
+
+    def __init__(self, stream_id: UUID, version: int) -> None:
+        super().__init__(f"the fact at version {version} of stream {stream_id} cannot be read")
+        self.stream_id = stream_id
+        self.version = version
+
+
 ENCODER: Final = msgspec.json.Encoder(decimal_format="string")
 DECODER: Final = msgspec.json.Decoder(Entry)
 DIGESTION: Final = (
@@ -96,6 +105,14 @@ def stream_of(fact: Event) -> UUID:
     if isinstance(fact, LoanEvent):
         return loan_stream(fact.loan_number)
     return ingestion_stream(fact.ingestion_id)
+
+
+def recorded(stream_id: UUID, version: int, state: bytes) -> Recorded:
+    """A row of the log, decoded; raises ``UndigestedError``."""
+    try:
+        return Recorded(stream_id, version, DECODER.decode(state))
+    except DIGESTION as e:
+        raise UndigestedError(stream_id, version) from e
 
 
 class EntryMapper(Mapper[UUID]):

@@ -14,7 +14,7 @@ import structlog
 from psycopg.sql import SQL
 
 from credit_es.store.database import Database
-from credit_es.store.mapper import DECODER, DIGESTION, ENCODER
+from credit_es.store.mapper import DECODER, DIGESTION, ENCODER, UndigestedError
 
 log = structlog.get_logger()
 
@@ -43,15 +43,6 @@ SAVE: Final = SQL(
 FORGET: Final = SQL(
     "DELETE FROM {schema}.snapshots WHERE stream_id = %s AND definition = %s AND version = %s"
 )
-
-
-class UndigestedError(Exception):
-    """A fact that this code cannot decode or fold: nothing is decided without it."""
-
-    def __init__(self, stream_id: UUID, version: int) -> None:
-        super().__init__(f"the fact at version {version} of stream {stream_id} cannot be read")
-        self.stream_id = stream_id
-        self.version = version
 
 
 class Versioned(Protocol):

@@ -241,19 +241,21 @@ def test_a_poisoned_row_is_503_and_names_its_projection(api: Api, database_url: 
     assert int(answered.headers["Retry-After"]) >= 1
 
 
-def test_a_decision_on_what_cannot_be_read_is_503_and_names_the_fact(
-    api: Api, database_url: str
-) -> None:
+def test_what_cannot_be_read_is_503_and_names_the_fact(api: Api, database_url: str) -> None:
     number = api.register()
     schema = api.services.lending.database.schema
     stream = customer_stream(number)
     with psycopg.connect(database_url, autocommit=True) as conn:
         append = sql.SQL("SELECT {}.append(%s, %s::int8[], %s, %s)").format(sql.Identifier(schema))
-        conn.execute(append, ([stream], [2], ["credit.Unheard"], [b"{}"]))
-    answered = api.apply(number)
-    problem = check_problem(answered, 503)
-    assert f"version 2 of stream {stream}" in problem["detail"]
-    assert int(answered.headers["Retry-After"]) >= 1
+        conn.execute(append, ([stream], [2], ["credit.LoanDeclined"], [b"{}"]))
+    for answered in (
+        api.apply(number),
+        api.get(f"/decisions/{number}-2"),
+        api.get(f"/customers/{number}/decisions"),
+    ):
+        problem = check_problem(answered, 503)
+        assert f"version 2 of stream {stream}" in problem["detail"]
+        assert int(answered.headers["Retry-After"]) >= 1
 
 
 @pytest.mark.slow

@@ -15,8 +15,8 @@ from eventsourcing.persistence import Notification
 from msgspec.structs import replace
 
 from credit_es.domain.events import LoanOpened
-from credit_es.store.mapper import DECODER, customer_stream, loan_stream
-from credit_es.store.snapshots import EVERY, UndigestedError
+from credit_es.store.mapper import DECODER, UndigestedError, customer_stream, loan_stream
+from credit_es.store.snapshots import EVERY
 from projections import projector
 from projections.customers import CUSTOMERS
 from projections.loans import LOANS
