@@ -120,11 +120,8 @@ class Rebuilder:
         count = shards or (CORES if head > SMALL else 1)
         table.create(self._conn)
         try:
-            rows = build(
-                shards_of(table, url=self._url, head=head, count=count),
-                lambda share: progress(int(head * share), head),
-                self._look,
-            )
+            ranges = shards_of(table, url=self._url, head=head, count=count) if head else []
+            rows = build(ranges, lambda share: progress(int(head * share), head), self._look)
             table.build_keys(self._conn)
             reached = self._catch_up(table, head, progress)
         except PoisonError as error:

@@ -8,12 +8,13 @@ the disk.
 
 import multiprocessing
 import os
+import re
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
-from itertools import groupby, pairwise
+from contextlib import closing, contextmanager
+from itertools import groupby, islice, pairwise
 from multiprocessing.connection import Connection, wait
 from operator import itemgetter
 from typing import Any, Final
@@ -21,6 +22,7 @@ from uuid import UUID
 
 import psycopg
 from msgspec import Struct
+from psycopg.rows import TupleRow
 from psycopg.sql import SQL
 
 from credit_es.store.database import connection_info, in_schema
@@ -37,6 +39,8 @@ EVENTS: Final = SQL(
     " WHERE stream_id BETWEEN %s AND %s AND position <= %s AND topic <> ALL(%s)"
     " ORDER BY stream_id, version"
 )
+COPIED: Final = re.compile(r"COPY \w+, line (\d+)")
+"""What the server says of the row that it refuses."""
 CHUNK: Final = 1_000
 REPORT_EVERY: Final = 5_000
 STREAMS: Final = 2**128
@@ -121,19 +125,36 @@ def _start(theirs: Connection) -> "subprocess.Popen[bytes]":
 def fold_shard(shard: Shard, report: Report) -> int:
     """Fold the streams of one range and copy their rows out; returns how many."""
     table = TableOf(shard.projection, shard.schema, shard.version)
-    others = sorted(TOPICS - shard.projection.topics)
     info = connection_info(shard.url)
     with (
         psycopg.connect(info, autocommit=True) as reading,
         psycopg.connect(info, autocommit=True) as writing,
-        reading.cursor(binary=True) as cursor,
     ):
         reading.execute(SORTED)
-        values = (shard.first, shard.last, shard.head, others)
+        try:
+            with _events(shard, reading) as events:
+                return table.fill(writing, _rows(shard, events, report))
+        except psycopg.DataError as error:
+            line = COPIED.search(error.diag.context or "")
+            if line is None:
+                raise
+            # Only the server knew that it does not take this row: folded again, it is the same one.
+            with _events(shard, reading) as events:
+                rows = _rows(shard, events, lambda _: None)
+                stream_id, row = next(islice(rows, int(line[1]) - 1, None))
+            raise PoisonError(shard.projection.name, stream_id, row.version) from error
+
+
+@contextmanager
+def _events(shard: Shard, conn: "psycopg.Connection[TupleRow]") -> Iterator[Iterable[Any]]:
+    """The shard's events, by stream and version, undecoded."""
+    others = sorted(TOPICS - shard.projection.topics)
+    values = (shard.first, shard.last, shard.head, others)
+    with conn.cursor(binary=True) as cursor:
         # Closed whatever happens: an abandoned stream holds its connection's lock.
         events: Any = cursor.stream(in_schema(EVENTS, shard.schema), values, size=CHUNK)
         with closing(events):
-            return table.fill(writing, _rows(shard, events, report))
+            yield events
 
 
 def _rows(shard: Shard, events: Iterable[Any], report: Report) -> Iterator[tuple[UUID, Any]]:

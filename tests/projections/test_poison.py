@@ -173,12 +173,16 @@ def test_a_value_that_its_column_cannot_hold_is_poison(
     assert {name: getattr(who, name) for name in changes} == changes
 
 
-@pytest.mark.parametrize("shards", [1, 2])
+@pytest.mark.parametrize(
+    ("shards", "changes"),
+    [(1, {"phone_number": 10**20}), (1, {"first_name": "A\0"}), (2, {"first_name": "A\0"})],
+    ids=["driver", "server", "server, two shards"],
+)
 def test_a_rebuild_tells_the_place_of_a_value_that_its_column_cannot_hold(
-    house: House, shards: int
+    house: House, shards: int, changes: dict[str, object]
 ) -> None:
-    happen(house.lending, 1)
-    house.lending.record([(1, replace(registered(1), phone_number=10**20))], BY)
+    happen(house.lending, 3)
+    house.lending.record([(1, replace(registered(1), **changes))], BY)
     place = f"^position {house.log.head().last}: customers cannot digest version 1 of stream"
     with pytest.raises(RebuildError, match=place), house.rebuilder() as builder:
         builder.rebuild(CUSTOMERS, shards=shards)
