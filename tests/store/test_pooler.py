@@ -5,14 +5,17 @@ leavings. The control forces prepared statements on, and gets errors or another 
 """
 
 import os
+import re
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import NamedTuple
 from uuid import uuid4
 
+import psycopg
 import pytest
 from psycopg import Connection, Cursor
 from psycopg.rows import TupleRow
@@ -20,7 +23,7 @@ from psycopg.rows import TupleRow
 from credit_es.application import Lending
 from credit_es.domain.events import LoanApproved
 from credit_es.store.bulk import BulkAppend
-from credit_es.store.database import BusyError, Database, is_pooled
+from credit_es.store.database import NEVER_IDLE, SESSION, BusyError, Database, is_pooled
 from credit_es.store.idempotency import Once
 from credit_es.store.log import Log
 from credit_es.store.migrations import MigrationError, migrate
@@ -173,6 +176,29 @@ def test_a_transaction_through_a_pooler_is_bounded_and_leaves_nothing_to_the_nex
     with pooled.connection() as conn:
         seen.append(conn.execute(show.encode()).fetchone())
     assert seen == [("1min",), ("0",)]
+
+
+def test_the_settings_that_the_page_gives_a_role_are_those_of_our_own_connections(
+    postgres_url: str, database: Database
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "operating.md").read_text("utf-8")
+    written = re.search(r"<!-- run: role -->\n```sql\n(.*?)```", page, re.DOTALL)
+    assert written
+    names = re.findall(r"SET (\w+) =", written[1])
+    assert {*names} == {*re.findall(r"SET (\w+) =", SESSION.removeprefix(NEVER_IDLE))}
+    columns = ", ".join(f"current_setting('{name}')" for name in names)
+    show = f"SELECT {columns}".encode()
+    with database.connection() as conn:
+        ours = conn.execute(show).fetchone()
+        conn.execute(f"CREATE ROLE pooled LOGIN; {written[1].replace('credit', 'pooled')}".encode())
+        try:
+            with (
+                running_pgbouncer(postgres_url.replace("//credit@", "//pooled@")) as server,
+                psycopg.connect(server.url) as theirs,
+            ):
+                assert theirs.execute(show).fetchone() == ours
+        finally:
+            conn.execute("DROP ROLE pooled")
 
 
 def test_an_append_through_a_pooler_does_not_wait_for_ever(
