@@ -15,7 +15,7 @@ from eventsourcing.persistence import StoredEvent
 from eventsourcing.postgres import PostgresApplicationRecorder, PostgresDatastore
 from psycopg.conninfo import conninfo_to_dict
 
-from benchmarks.harness import in_turns, postgres, table, writers
+from benchmarks.harness import asked, in_turns, postgres, table, writers
 from credit_es.store.database import Database
 from credit_es.store.recorder import LogRecorder
 
@@ -81,8 +81,9 @@ def main() -> None:
                     "credit-es": lambda: rate(server.url, "credit-es"),
                 }
             )
-            rows.append((flush, got["stock"], got["credit-es"], got["credit-es"] / got["stock"]))
-    headings = ("flush", "stock, appends/s", "credit-es, appends/s", "ratio")
+            ratio = got["credit-es"] / got["stock"]
+            rows.append((flush, got["stock"], got["credit-es"], ratio, asked(ratio, at_least=2.5)))
+    headings = ("flush", "stock, appends/s", "credit-es, appends/s", "ratio", "asked")
     table(f"Appends by {WRITERS} writer processes", headings, rows)
 
 
