@@ -11,6 +11,12 @@ from psycopg import sql
 from tests.servers import RunningServer, running_postgres, running_redis
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whole files that take long come first, or one process would end alone with the last one."""
+    long = {item.path for item in items if any(map(item.get_closest_marker, ("fault", "slow")))}
+    items.sort(key=lambda item: item.path not in long)
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[RunningServer]:
     """A Postgres shared by the tests of one process; it never flushes to the disk."""

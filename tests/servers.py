@@ -1,5 +1,6 @@
 """Real Postgres and Redis servers for the tests, each on a socket in a folder of its own."""
 
+import atexit
 import os
 import re
 import shutil
@@ -9,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -138,10 +140,31 @@ def temporary_home() -> Iterator[Home]:
         shutil.rmtree(folder)
 
 
+@cache
+def _started_once() -> Path:
+    """A state folder in which everything was made once in this process, for others to copy."""
+    folder = temporary_home()
+    home = folder.__enter__()
+    atexit.register(folder.__exit__, None, None, None)
+    embedded.postgres(home)
+    embedded.valkey(home)
+    return home.path
+
+
+def furnish(home: Home, *, data: bool = True) -> None:
+    """Spare a first start its initdb and, for root, its copies of the binaries."""
+    made = _started_once()
+    if (made / "software").exists():
+        (home.path / "software").symlink_to(made / "software")
+    if data:
+        subprocess.run(["cp", "-a", made / "postgres", home.path], check=True)
+
+
 @contextmanager
 def running_postgres(*, durable: bool) -> Iterator[RunningServer]:
     """A Postgres that is gone afterwards."""
     with temporary_home() as home:
+        furnish(home)
         yield from _running(embedded.postgres(home, durable=durable))
 
 
@@ -149,7 +172,7 @@ def running_postgres(*, durable: bool) -> Iterator[RunningServer]:
 def running_standby(primary: RunningServer, *, durable: bool) -> Iterator[RunningServer]:
     """A standby named ``standby`` that follows ``primary``, gone afterwards."""
     with temporary_home() as home:
-        (home.path / "software").symlink_to(primary.home / "software")
+        furnish(home, data=False)
         primary.back_up(home.path / "postgres")
         yield from _running(embedded.postgres(home, durable=durable))
 
@@ -164,6 +187,7 @@ def either(first: RunningServer, second: RunningServer) -> str:
 def running_redis() -> Iterator[RunningServer]:
     """A Redis that is gone afterwards."""
     with temporary_home() as home:
+        furnish(home, data=False)
         yield from _running(embedded.valkey(home))
 
 

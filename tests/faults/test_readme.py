@@ -31,7 +31,8 @@ def ingestions(service: Service) -> bytes:
         return content
 
 
-def test_the_tour_runs_as_written(service: Service, tmp_path: Path) -> None:
+def test_the_tour_runs_as_written(new_service: Service, tmp_path: Path) -> None:
+    service = new_service
     service.environ["CREDIT_SAMPLE_DATA"] = "1"
     service.start()
     until(lambda: b'"succeeded"' in ingestions(service))

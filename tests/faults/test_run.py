@@ -27,7 +27,8 @@ def _titles(service: Service) -> set[str]:
     return {p.title.removeprefix("credit-es ") for p in service.processes()}
 
 
-def test_a_service_runs_stops_and_runs_again_with_its_data(service: Service) -> None:
+def test_a_service_runs_stops_and_runs_again_with_its_data(new_service: Service) -> None:
+    service = new_service
     service.start()
     until(lambda: _titles(service) >= OURS)  # the API answers before the others are up
     applied = re.findall(r"applied \d+", service.said())
@@ -90,20 +91,20 @@ def test_a_command_finds_the_service_of_its_checkout(service: Service) -> None:
     assert service.command("migrate").returncode == 1
 
 
-def test_a_taken_port_is_told_before_anything_starts(service: Service) -> None:
+def test_a_taken_port_is_told_before_anything_starts(new_service: Service) -> None:
     with socket.socket() as other:
-        other.bind(("127.0.0.1", service.port))
+        other.bind(("127.0.0.1", new_service.port))
         other.listen()
-        refused = service.command("run")
+        refused = new_service.command("run")
     assert refused.returncode == 1
-    assert f"Port {service.port} is taken" in refused.stderr
+    assert f"Port {new_service.port} is taken" in refused.stderr
     assert "Traceback" not in refused.stderr
-    assert not (service.folder / "state/postgres").exists()
+    assert not (new_service.folder / "state/postgres").exists()
 
 
-def test_an_unreachable_database_is_told_without_its_password(service: Service) -> None:
-    url = f"postgresql://someone:secret@127.0.0.1:{service.port}/credit"
-    refused = service.command("run", DATABASE_URL=url)
+def test_an_unreachable_database_is_told_without_its_password(new_service: Service) -> None:
+    url = f"postgresql://someone:secret@127.0.0.1:{new_service.port}/credit"
+    refused = new_service.command("run", DATABASE_URL=url)
     assert refused.returncode == 1
     assert "DATABASE_URL cannot be reached" in refused.stderr
     assert "secret" not in refused.stderr
@@ -114,20 +115,20 @@ def test_an_unreachable_database_is_told_without_its_password(service: Service) 
     ("variable", "value"),
     [("PORT", "eighty"), ("CREDIT_TIMEZONE", "Mars"), ("CREDIT_SCHEMA", "a-b")],
 )
-def test_a_bad_setting_is_named(service: Service, variable: str, value: str) -> None:
-    refused = service.command("run", **{variable: value})
+def test_a_bad_setting_is_named(new_service: Service, variable: str, value: str) -> None:
+    refused = new_service.command("run", **{variable: value})
     assert refused.returncode == 1
     assert f"{variable} is {value!r}" in refused.stderr
     assert "Traceback" not in refused.stderr
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
-def test_a_full_disk_is_told(service: Service) -> None:
-    disk = service.folder / "disk"
+def test_a_full_disk_is_told(new_service: Service) -> None:
+    disk = new_service.folder / "disk"
     disk.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=20m,mode=755", "tmpfs", disk], check=True)
     try:
-        refused = service.command("run", CREDIT_STATE=str(disk / "state"))
+        refused = new_service.command("run", CREDIT_STATE=str(disk / "state"))
     finally:
         subprocess.run(["umount", disk], check=True)
     assert refused.returncode == 1
@@ -137,10 +138,10 @@ def test_a_full_disk_is_told(service: Service) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="as another user the account is one's own")
-def test_a_folder_closed_to_the_servers_account_is_told(service: Service) -> None:
-    closed = service.folder / "closed"
+def test_a_folder_closed_to_the_servers_account_is_told(new_service: Service) -> None:
+    closed = new_service.folder / "closed"
     closed.mkdir(mode=0o700)
-    refused = service.command("run", CREDIT_STATE=str(closed / "state"))
+    refused = new_service.command("run", CREDIT_STATE=str(closed / "state"))
     assert refused.returncode == 1
     assert f"{closed} is closed to the account" in refused.stderr
     assert closed.stat().st_mode & 0o777 == 0o700  # not ours to open
