@@ -4,7 +4,9 @@ from datetime import date
 from decimal import Decimal
 from typing import Literal
 
-from api.answers import Answer
+from msgspec import field
+
+from api.answers import Answer, CustomerItem
 from credit_es.domain.installments import ScheduledInstallment
 from credit_es.domain.standing import Status
 from credit_es.domain.statement import Movement
@@ -77,6 +79,28 @@ class PayoffView(Answer, frozen=True, kw_only=True):
     principal: Decimal
     accrued_interest: Decimal
     total: Decimal
+
+
+class Details(Answer, frozen=True, kw_only=True, omit_defaults=True):
+    """The fields of a customer that were corrected; of a value not known before there is none."""
+
+    first_name: str | None = None
+    last_name: str | None = None
+    age: int | None = None
+    phone_number: int | None = None
+    monthly_income: int | None = None
+    approved_limit: int | None = None
+
+
+class Corrected(Answer, frozen=True, kw_only=True):
+    """A correction, recorded, and the customer as known now."""
+
+    correction_id: str
+    customer_id: int
+    effective_on: date
+    was: Details
+    is_: Details = field(name="is")
+    customer: CustomerItem
 
 
 class StatementLine(Answer, frozen=True, kw_only=True):

@@ -254,13 +254,17 @@ class Workbooks(Answer, frozen=True, kw_only=True):
 
 
 class IngestionItem(Answer, frozen=True, kw_only=True):
-    """An ingestion; ``check`` ones record nothing, ``problem`` says why one failed."""
+    """An ingestion; ``check`` ones record nothing, ``restate`` ones also what is said anew.
+
+    ``problem`` says why one failed.
+    """
 
     ingestion_id: str
     status: ingestions.Status
     progress: Progress
     counts: RowCounts
     check: bool
+    restate: bool
     workbooks: Workbooks
     requested_at: datetime
     finished_at: datetime | None

@@ -8,7 +8,7 @@ from msgspec import Struct
 from api.middleware import RequestLog
 from api.openapi import Described, document
 from api.problems import add_error_handlers
-from api.resources.customers import Customers, OneCustomer, Register
+from api.resources.customers import Corrections, Customers, OneCustomer, Register
 from api.resources.decisions import Decisions, OneDecision
 from api.resources.docs import Docs, Document
 from api.resources.health import Live, Readiness
@@ -82,6 +82,7 @@ def create_app(services: Services) -> "falcon.App[falcon.Request, falcon.Respons
         ("/customers/{customer_id}", OneCustomer(lending, read_model)),
         ("/customers/{customer_id}/decisions", Decisions(services.audit)),
         ("/decisions/{decision_id}", OneDecision(services.audit)),
+        ("/customers/{customer_id}/corrections", Corrections(servicing)),
         ("/customers/{customer_id}/statement", account),
         ("/customers/{customer_id}/statement.xlsx", StatementWorkbook(account)),
         ("/loans/{loan_id}/schedule", LoanSchedule(lending, read_model)),

@@ -162,3 +162,8 @@ def path_number(text: str) -> int | None:
 def path_uuid(text: str) -> UUID | None:
     """The id of an ingestion that a path names, None where it is none."""
     return UUID(text) if _UUID.fullmatch(text) else None
+
+
+def whole(units: int | None) -> Decimal | None:
+    """Whole units of the account currency as an amount."""
+    return None if units is None else Decimal(units).quantize(CENT)

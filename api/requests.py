@@ -5,7 +5,7 @@ whole: every fault of it is named at once.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -14,8 +14,10 @@ from pydantic import (
     Field,
     ValidationError,
     WithJsonSchema,
+    model_validator,
 )
 from pydantic.json_schema import models_json_schema
+from pydantic_core import PydanticCustomError
 
 from api.fields import (
     LARGEST_ID,
@@ -32,12 +34,13 @@ from api.fields import (
     Reason,
     from_digits,
     from_words,
+    whole,
 )
 from api.problems import Fault, InvalidError, Location
-from credit_es.domain.customer import RegisterCustomer
+from credit_es.domain.customer import KNOWN, CorrectCustomer, RegisterCustomer
 from credit_es.domain.lending import ApplyForLoan
 from credit_es.domain.repaying import Repay
-from credit_es.domain.values import Keep, Terms
+from credit_es.domain.values import CustomerDetails, Keep, Terms
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -120,6 +123,53 @@ class RepaymentRequest(Request):
         )
 
 
+class CorrectionRequest(Request):
+    """What was wrong of a customer, since ``effective_on``; at least one field.
+
+    The limit of a registered customer follows the income, unless it is corrected itself.
+    """
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "anyOf": [
+                {"required": [name], "properties": {name: {"not": {"type": "null"}}}}
+                for name in KNOWN
+            ]
+        }
+    )
+
+    first_name: Name | None = None
+    last_name: Name | None = None
+    age: Annotated[int, Field(ge=18, le=120)] | None = None
+    phone_number: PhoneNumber | None = None
+    monthly_income: Annotated[int, Field(ge=0, le=10**9)] | None = None
+    approved_limit: Annotated[int, Field(ge=0, le=10**12)] | None = None
+    effective_on: Day
+    reason: Reason
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if all(getattr(self, name) is None for name in KNOWN):
+            raise PydanticCustomError("nothing", "Input should have a field to be corrected")
+        return self
+
+    def command(self, customer_number: int) -> CorrectCustomer:
+        """The correction in the domain's words."""
+        return CorrectCustomer(
+            customer_number=customer_number,
+            details=CustomerDetails(
+                first_name=self.first_name,
+                last_name=self.last_name,
+                age=self.age,
+                phone_number=self.phone_number,
+                monthly_income=whole(self.monthly_income),
+                approved_limit=whole(self.approved_limit),
+            ),
+            effective_on=self.effective_on,
+            reason=self.reason,
+        )
+
+
 class ReasonRequest(Request):
     """Why something is taken back or given up: 1 to 500 printable characters after trimming."""
 
@@ -176,10 +226,14 @@ class FindingsQuery(Request):
     limit: Annotated[int, Field(ge=1, le=1000), BeforeValidator(from_digits)] = 100
 
 
-class CheckQuery(Request):
-    """``check`` reports what an ingestion would do, and records nothing."""
+class IngestionQuery(Request):
+    """``check`` reports what an ingestion would do, and records nothing.
+
+    ``restate`` records what the workbooks say anew of known customers and loans.
+    """
 
     check: Annotated[bool, BeforeValidator(from_words)] = False
+    restate: Annotated[bool, BeforeValidator(from_words)] = False
 
 
 def valid(

@@ -52,10 +52,10 @@ def read_uploads(req: falcon.Request, limit: int) -> tuple[Mapping[str, Upload],
     return uploads, faults
 
 
-def digest(uploads: Mapping[str, Upload], *, check_only: bool) -> bytes:
+def digest(uploads: Mapping[str, Upload], *, check_only: bool, restate: bool) -> bytes:
     """What was asked: the contents and the check. Names and boundaries do not count."""
     hashes = [uploads[field].workbook.sha256 for field in FIELDS]
-    return hashlib.sha256(f"{' '.join(hashes)} {check_only}".encode()).digest()
+    return hashlib.sha256(f"{' '.join(hashes)} {check_only} {restate}".encode()).digest()
 
 
 def _fields(form: MultipartForm) -> Iterator[tuple[str, BodyPart]]:

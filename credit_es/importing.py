@@ -21,31 +21,32 @@ from credit_es.domain.cells import Finding
 from credit_es.domain.events import (
     CustomerImported,
     CustomerRegistered,
+    CustomerRestated,
+    Event,
     IngestionFailed,
     IngestionFinished,
     IngestionRequested,
     LoanImported,
+    LoanRestated,
     LoansImported,
 )
+from credit_es.domain.histories import History, Ingestion, ReadSheet, batches, histories
 from credit_es.domain.importing import (
     Fate,
-    History,
     Import,
-    Ingestion,
     Known,
-    ReadSheet,
+    RestatedRow,
     counts,
     decide_import,
     first_claims,
-    histories,
     wanted_number,
 )
+from credit_es.domain.restating import last_said
 from credit_es.domain.rows import CustomerRow, LoanRow
 from credit_es.store.idempotency import Once
 from credit_es.store.ingestions import Ingestions, Job, Report, Upload
 from credit_es.store.mapper import customer_stream, loan_stream, topic
 
-FACTS_A_BATCH: Final = 500
 STREAMS_A_QUERY: Final = 5_000
 
 Progress = Callable[[int, int], None]
@@ -69,10 +70,14 @@ class Importing:
         loans: Upload,
         *,
         check_only: bool,
+        restate: bool = False,
         by: By,
         once: Once | None = None,
     ) -> UUID:
-        """Keep the workbooks and queue the job; a check leaves no fact in the log."""
+        """Keep the workbooks and queue the job; a check leaves no fact in the log.
+
+        With ``restate`` what the workbooks say anew of known customers and loans is recorded.
+        """
         kept_customers = self.ingestions.keep(customers)
         kept_loans = self.ingestions.keep(loans)
 
@@ -82,6 +87,7 @@ class Importing:
                 customers=kept_customers,
                 loans=kept_loans,
                 check_only=check_only,
+                restate=restate,
                 actor=by.actor,
                 correlation_id=by.correlation_id,
                 requested_at=datetime.now(UTC),
@@ -118,6 +124,7 @@ class Importing:
             occurred_on=job.requested_on,
             customers=customers,
             loans=loans,
+            restate=job.restate,
         )
         run = _Run(self._lending, job, ingestion)
         fates: tuple[Counter[Fate], Counter[Fate]] = (Counter(), Counter())
@@ -125,9 +132,9 @@ class Importing:
         total = len(customers.rows) + len(loans.rows)
         done = 0
         progress(done, total)
-        batches = _batches(histories(customers.rows, loans.rows))
+        all_batches = batches(histories(customers.rows, loans.rows))
         with ThreadPoolExecutor(1, "deciding") as ahead:
-            for batch, imports in run.over(batches, ahead):
+            for batch, imports in run.over(all_batches, ahead):
                 for imported in imports:
                     fates[0].update(imported.customers)
                     fates[1].update(imported.loans)
@@ -251,7 +258,8 @@ class _Run:
         """What the log holds of these customers, with the loans that imports brought them."""
         reader = self._lending.reader
         streams = reader.excerpts(
-            (customer_stream(history.customer_number) for history in batch), [topic(LoansImported)]
+            (customer_stream(history.customer_number) for history in batch),
+            [topic(LoansImported), topic(CustomerRestated)],
         )
         named = {
             loan.loan_number
@@ -261,20 +269,44 @@ class _Run:
             for loan in fact.loans
         }
         loans: dict[int, dict[str, LoanImported]] = {}
-        for excerpt in reader.excerpts(map(loan_stream, named), []).values() if named else ():
-            loan = excerpt.facts[0]
+        versions: dict[int, int] = {}
+        recorded: set[RestatedRow] = set()
+        streams_of_loans = (
+            reader.excerpts(map(loan_stream, named), [topic(LoanRestated)]) if named else {}
+        )
+        for excerpt in streams_of_loans.values():
+            loan, *later = excerpt.facts
             assert isinstance(loan, LoanImported)
-            loans.setdefault(loan.customer_number, {})[loan.source_loan_id] = loan
+            said = last_said(loan, self._of_others(later, recorded))
+            loans.setdefault(loan.customer_number, {})[loan.source_loan_id] = said
+            versions[loan.loan_number] = excerpt.version
         known: dict[int, Known] = {}
         for excerpt in streams.values():
-            first = excerpt.facts[0]
+            first, *later = excerpt.facts
             assert isinstance(first, CustomerImported | CustomerRegistered)
+            others = list(self._of_others(later, recorded))
             known[first.customer_number] = Known(
                 version=excerpt.version,
-                imported=first if isinstance(first, CustomerImported) else None,
+                imported=(
+                    last_said(first, others) if isinstance(first, CustomerImported) else None
+                ),
                 loans=loans.get(first.customer_number, {}),
+                loan_versions=versions,
+                restated=frozenset(recorded),
             )
         return known
+
+    def _of_others(
+        self, facts: Iterable[Event], recorded: set[RestatedRow]
+    ) -> Iterator[CustomerRestated | LoanRestated]:
+        """The restatements of other ingestions; the rows of this one's own are ``recorded``."""
+        for fact in facts:
+            if not isinstance(fact, CustomerRestated | LoanRestated):
+                continue
+            if fact.source.ingestion_id == self._ingestion.ingestion_id:
+                recorded.add((type(fact), fact.source.row))
+            else:
+                yield fact
 
     def _loans_of_somebody(self) -> Iterator[LoanRow]:
         """The rows whose customer this workbook or the log knows; others claim no number."""
@@ -308,20 +340,6 @@ def _by(job: Job) -> By:
         correlation_id=job.correlation_id,
         causation_id=f"ingestion/{job.ingestion_id}",
     )
-
-
-def _batches(all_histories: Iterable[History]) -> Iterator[list[History]]:
-    """Customers together until their rows make a batch; one customer is never divided."""
-    batch: list[History] = []
-    rows = 0
-    for history in all_histories:
-        batch.append(history)
-        rows += len(history.customers) + len(history.loans) + 1
-        if rows >= FACTS_A_BATCH:
-            yield batch
-            batch, rows = [], 0
-    if batch:
-        yield batch
 
 
 def _slices(items: Sequence[UUID], size: int) -> Iterator[Sequence[UUID]]:

@@ -1,4 +1,4 @@
-"""The life of a loan after its opening: repayments, reversals, write-offs; one method a command."""
+"""What happens to customers and loans later on: repayments, corrections; one method a command."""
 
 from datetime import date
 from decimal import Decimal
@@ -7,8 +7,10 @@ from typing import Any
 from msgspec import Struct
 
 from credit_es.application import By, Decided, Lending
-from credit_es.domain.errors import UnknownLoanError
-from credit_es.domain.events import Event
+from credit_es.domain import customer
+from credit_es.domain.customer import CorrectCustomer, Customer, decide_correction
+from credit_es.domain.errors import UnknownCustomerError, UnknownLoanError
+from credit_es.domain.events import CustomerCorrected, Event
 from credit_es.domain.loan import Loan, evolve
 from credit_es.domain.repaying import (
     Repay,
@@ -65,6 +67,18 @@ class GivenUp(Serviced, frozen=True, kw_only=True):
     """A loan, written off."""
 
     written_off_on: date
+
+
+class CustomerNowKnown(Struct, frozen=True, kw_only=True):
+    """A correction, and the customer after it."""
+
+    fact: CustomerCorrected
+    customer: Customer
+
+    @property
+    def correction_id(self) -> str:
+        """Where the correction stands in the customer's stream."""
+        return f"{self.customer.number}-{self.customer.version}"
 
 
 class Servicing:
@@ -134,6 +148,25 @@ class Servicing:
             return Decided(facts=[(after.version, fact)], outcome=outcome)
 
         return self._lending.command(decide, GivenUp, by, once)
+
+    def correct(
+        self, command: CorrectCustomer, by: By, once: Once | None = None
+    ) -> CustomerNowKnown:
+        """Record what was wrong of a customer, since when.
+
+        Raises ``UnknownCustomerError``, and what ``decide_correction`` does.
+        """
+
+        def decide() -> Decided[CustomerNowKnown]:
+            (who,) = self._lending.customers.load([customer_stream(command.customer_number)])
+            if who is None:
+                raise UnknownCustomerError(command.customer_number)
+            fact = decide_correction(who, command, today=self._lending.today())
+            after = customer.evolve(who, fact)
+            outcome = CustomerNowKnown(fact=fact, customer=after)
+            return Decided(facts=[(after.version, fact)], outcome=outcome)
+
+        return self._lending.command(decide, CustomerNowKnown, by, once)
 
     def loan(self, loan_number: int) -> Loan:
         """A loan from its stream; raises ``UnknownLoanError``."""

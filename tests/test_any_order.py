@@ -33,7 +33,7 @@ from psycopg import sql
 
 from credit_es import importing
 from credit_es.application import Lending, Outcome
-from credit_es.domain import customer, loan
+from credit_es.domain import customer, histories, loan
 from credit_es.domain.customer import Customer, RegisterCustomer, decide_registration
 from credit_es.domain.events import (
     CustomerImported,
@@ -46,7 +46,8 @@ from credit_es.domain.events import (
     LoanOpened,
     LoansImported,
 )
-from credit_es.domain.importing import Fate, History, Import, Ingestion, decide_import
+from credit_es.domain.histories import History, Ingestion
+from credit_es.domain.importing import Fate, Import, decide_import
 from credit_es.domain.lending import ApplyForLoan, decide_loan
 from credit_es.domain.loan import Loan
 from credit_es.domain.policy import judge
@@ -467,7 +468,7 @@ class AnyOrder(RuleBasedStateMachine):
 def machine(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> type[AnyOrder]:
     """The machine on this process's server, with batches and snapshots that a few steps fill."""
     monkeypatch.setattr(AnyOrder, "url", postgres_url)
-    monkeypatch.setattr(importing, "FACTS_A_BATCH", 6)
+    monkeypatch.setattr(histories, "FACTS_A_BATCH", 6)
     monkeypatch.setattr(snapshots, "EVERY", 3)
     return AnyOrder
 

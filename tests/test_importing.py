@@ -11,6 +11,7 @@ import pytest
 
 from credit_es import importing
 from credit_es.application import By, ContendedError, Facts, Lending
+from credit_es.domain import histories
 from credit_es.domain.cells import Finding
 from credit_es.domain.customer import decide_registration
 from credit_es.domain.events import (
@@ -170,7 +171,7 @@ def test_rows_become_facts_with_their_source_and_the_job_is_closed(house: House)
 def test_many_customers_are_appended_in_batches_with_progress(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(importing, "FACTS_A_BATCH", 30)
+    monkeypatch.setattr(histories, "FACTS_A_BATCH", 30)
     batches: list[int] = []
     record_many = house.lending.record_many
 
@@ -197,7 +198,7 @@ def test_many_customers_are_appended_in_batches_with_progress(
 def test_while_a_batch_is_appended_the_next_one_is_decided(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(importing, "FACTS_A_BATCH", 10)
+    monkeypatch.setattr(histories, "FACTS_A_BATCH", 10)
     record_many, excerpts = house.lending.record_many, house.lending.reader.excerpts
     asked, second = 0, threading.Event()
 
@@ -221,7 +222,7 @@ def test_while_a_batch_is_appended_the_next_one_is_decided(
 def test_what_goes_wrong_in_deciding_ahead_ends_the_run_and_what_is_recorded_stays(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(importing, "FACTS_A_BATCH", 10)
+    monkeypatch.setattr(histories, "FACTS_A_BATCH", 10)
     excerpts, asked = house.lending.reader.excerpts, 0
 
     def failing(stream_ids: Iterable[UUID], topics: Sequence[str]) -> dict[UUID, Excerpt]:
@@ -360,7 +361,7 @@ def assert_named_once(facts: Sequence[Event]) -> None:
 def test_the_same_job_run_twice_at_once_ends_as_one(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(importing, "FACTS_A_BATCH", 20)
+    monkeypatch.setattr(histories, "FACTS_A_BATCH", 20)
     job = house.job()
     rows = some_rows(60)
     ready = threading.Barrier(3)
@@ -390,7 +391,7 @@ def test_the_same_job_run_twice_at_once_ends_as_one(
 def test_a_job_that_died_half_way_ends_as_if_it_had_not(
     house: House, database_url: str, monkeypatch: pytest.MonkeyPatch, dies_at: int
 ) -> None:
-    monkeypatch.setattr(importing, "FACTS_A_BATCH", 20)
+    monkeypatch.setattr(histories, "FACTS_A_BATCH", 20)
     rows = some_rows(30)
     job = house.job()
     record_many, calls = house.lending.record_many, 0
@@ -431,7 +432,7 @@ def test_a_job_that_died_half_way_ends_as_if_it_had_not(
 def test_an_import_and_applications_racing_for_one_customer_end_in_some_order(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(importing, "FACTS_A_BATCH", 5)
+    monkeypatch.setattr(histories, "FACTS_A_BATCH", 5)
     house.run(house.job(), [customer_row(1)], [loan_row(1, "1")])
     stop = threading.Event()
 

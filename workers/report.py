@@ -45,6 +45,8 @@ def _summary(ingestion: QueuedIngestion) -> Iterator[Row]:
     if ingestion.finished_at:
         yield "Finished", ingestion.finished_at.isoformat(timespec="seconds")
     yield "Recorded", "nothing: this was a check" if job.check_only else "yes"
+    if job.restate:
+        yield "Restated", "what the workbooks say anew"
     if ingestion.problem:
         yield "Problem", ingestion.problem
     yield "Customers", job.customers.name

@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 
 import falcon
 
+from api.accounts import Corrected, Details
 from api.answers import (
     Components,
     CurrentLoans,
@@ -21,12 +22,13 @@ from api.jsonbody import digest, read_json
 from api.middleware import caller
 from api.openapi import Link, Method, Operation
 from api.problems import NotThereError
-from api.requests import CustomersQuery, RegisterRequest, valid
+from api.requests import CorrectionRequest, CustomersQuery, RegisterRequest, valid
 from credit_es.application import Lending
 from credit_es.domain.customer import Customer
 from credit_es.domain.score import score
 from credit_es.domain.standing import is_current
-from credit_es.domain.values import Scorecard
+from credit_es.domain.values import CustomerDetails, Scorecard
+from credit_es.servicing import Servicing
 from projections.reading import ReadModel
 
 
@@ -121,6 +123,46 @@ class OneCustomer:
     on_head = on_get
 
 
+class Corrections:
+    """``POST /customers/{customer_id}/corrections``."""
+
+    operations: ClassVar[Mapping[Method, Operation]] = {
+        "post": Operation(
+            summary="Correct what is known of a customer",
+            tag="customers",
+            answers={201: Corrected},
+            body=CorrectionRequest,
+            records=True,
+        )
+    }
+
+    def __init__(self, servicing: Servicing) -> None:
+        self._servicing = servicing
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response, customer_id: str) -> None:
+        """Record what was wrong, and since when; nothing is ever overwritten."""
+        given = read_json(req)
+        who = caller(req)
+        asked = valid(CorrectionRequest, given, besides=who.faults)
+        number = path_number(customer_id)
+        if number is None:
+            raise NotThereError("customer")
+        once = who.once(digest(given)) if who.key else None
+        done = self._servicing.correct(asked.command(number), who.by, once)
+        resp.status = HTTPStatus.CREATED
+        answer(
+            resp,
+            Corrected(
+                correction_id=done.correction_id,
+                customer_id=number,
+                effective_on=done.fact.occurred_on,
+                was=_details(done.fact.was),
+                is_=_details(done.fact.is_),
+                customer=_item(done.customer),
+            ),
+        )
+
+
 class Customers:
     """``GET /customers?phone_number=``."""
 
@@ -168,6 +210,18 @@ def components(card: Scorecard) -> Components:
         past_loans=card.past_loans,
         activity=card.activity,
         volume=card.volume,
+    )
+
+
+def _details(details: CustomerDetails) -> Details:
+    income, limit = details.monthly_income, details.approved_limit
+    return Details(
+        first_name=details.first_name,
+        last_name=details.last_name,
+        age=details.age,
+        phone_number=details.phone_number,
+        monthly_income=None if income is None else int(income),
+        approved_limit=None if limit is None else int(limit),
     )
 
 

@@ -24,7 +24,7 @@ from api.fields import path_uuid
 from api.middleware import caller
 from api.openapi import READ_PROBLEMS, XLSX, Link, Method, Operation
 from api.problems import RETRY_AFTER_S, NotThereError, ProblemError
-from api.requests import CheckQuery, FindingsQuery, IngestionsQuery, valid
+from api.requests import FindingsQuery, IngestionQuery, IngestionsQuery, valid
 from api.uploads import digest, read_uploads
 from credit_es.domain.errors import UnknownIngestionError
 from credit_es.domain.values import Counts
@@ -44,7 +44,7 @@ class AllIngestions:
             summary="Hand in two workbooks",
             tag="ingestions",
             answers={202: Accepted},
-            query=CheckQuery,
+            query=IngestionQuery,
             records=True,
             files=True,
             links={
@@ -75,10 +75,15 @@ class AllIngestions:
         uploads, faults = read_uploads(req, self._upload_limit)
         who = caller(req)
         besides = [*faults, *who.faults]
-        asked = valid(CheckQuery, req.params, location="query", besides=besides)
-        once = who.once(digest(uploads, check_only=asked.check))
+        asked = valid(IngestionQuery, req.params, location="query", besides=besides)
+        once = who.once(digest(uploads, check_only=asked.check, restate=asked.restate))
         ingestion_id = self._importing.request(
-            uploads["customers"], uploads["loans"], check_only=asked.check, by=who.by, once=once
+            uploads["customers"],
+            uploads["loans"],
+            check_only=asked.check,
+            restate=asked.restate,
+            by=who.by,
+            once=once,
         )
         # Without Redis the job waits in Postgres until a worker's sweep finds it.
         self._wake_up(ingestion_id)
@@ -205,6 +210,7 @@ def _fields(one: QueuedIngestion) -> dict[str, Any]:
             loans=report.loans if report else Counts(),
         ),
         "check": job.check_only,
+        "restate": job.restate,
         "workbooks": Workbooks(customers=job.customers, loans=job.loans),
         "requested_at": job.requested_at,
         "finished_at": one.finished_at,

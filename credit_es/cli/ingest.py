@@ -32,6 +32,10 @@ def ingest(
     check: Annotated[
         bool, typer.Option("--check", help="Say what it would do, and record nothing.")
     ] = False,
+    restate: Annotated[
+        bool,
+        typer.Option("--restate", help="Record what they say anew of known customers and loans."),
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON document on stdout, with every finding.")
     ] = False,
@@ -39,7 +43,9 @@ def ingest(
     """Record what two workbooks say of customers and their loans."""
     settings = context.settings()
     importing = _importing(settings)
-    ingestion_id = _request(importing, settings, customers, loans, check_only=check)
+    ingestion_id = _request(
+        importing, settings, customers, loans, check_only=check, restate=restate
+    )
     ended = _watch(importing, ingestion_id)
     (_print_json if as_json else _print)(importing, ended)
     if ended.status == "failed":
@@ -67,7 +73,13 @@ def _importing(settings: Settings) -> "Importing":
 
 
 def _request(
-    importing: "Importing", settings: Settings, customers: Path, loans: Path, *, check_only: bool
+    importing: "Importing",
+    settings: Settings,
+    customers: Path,
+    loans: Path,
+    *,
+    check_only: bool,
+    restate: bool = False,
 ) -> UUID:
     from credit_es.application import By  # noqa: PLC0415
     from credit_es.store.ingestions import Upload  # noqa: PLC0415
@@ -85,7 +97,9 @@ def _request(
                 f"{path} is larger than {limit} MiB: divide it, or raise CREDIT_UPLOAD_LIMIT_MIB."
             )
     by = By(actor=f"cli/{getpass.getuser()}", correlation_id=str(uuid4()))
-    ingestion_id = importing.request(uploads[0], uploads[1], check_only=check_only, by=by)
+    ingestion_id = importing.request(
+        uploads[0], uploads[1], check_only=check_only, restate=restate, by=by
+    )
     Broker(settings.redis_url, settings.schema).enqueue(ingestion_id)
     return ingestion_id
 
@@ -131,6 +145,7 @@ def _print_json(importing: "Importing", ended: "QueuedIngestion") -> None:
     document = {
         "ingestion_id": str(ended.job.ingestion_id),
         "check": ended.job.check_only,
+        "restate": ended.job.restate,
         "status": ended.status,
         "counts": ended.report,
         "problem": ended.problem,

@@ -8,12 +8,14 @@ A new field gets a default; a changed meaning is a new fact.
 from datetime import date
 from decimal import Decimal
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from credit_es.domain.values import (
     Counts,
+    CustomerDetails,
     ImportedLoan,
     Keep,
+    LoanDetails,
     Plan,
     Seen,
     Source,
@@ -114,6 +116,42 @@ class LoanImported(Fact, frozen=True, kw_only=True, tag="credit.LoanImported"):
     source: Source
 
 
+class CustomerCorrected(Fact, frozen=True, kw_only=True, tag="credit.CustomerCorrected"):
+    """What was known of a customer was wrong, since ``occurred_on``."""
+
+    customer_number: int
+    was: CustomerDetails
+    is_: CustomerDetails = field(name="is")
+    reason: str
+
+
+class CustomerRestated(Fact, frozen=True, kw_only=True, tag="credit.CustomerRestated"):
+    """A later workbook says something else of a customer than the one before."""
+
+    customer_number: int
+    was: CustomerDetails
+    is_: CustomerDetails = field(name="is")
+    source: Source
+
+
+class LoanRestated(Fact, frozen=True, kw_only=True, tag="credit.LoanRestated"):
+    """A later workbook says something else of a loan than the one before."""
+
+    loan_number: int
+    customer_number: int
+    was: LoanDetails
+    is_: LoanDetails = field(name="is")
+    source: Source
+
+
+class LoansRestated(Fact, frozen=True, kw_only=True, tag="credit.LoansRestated"):
+    """On the customer's stream: what is owed may have changed, which an approval must not miss."""
+
+    customer_number: int
+    loan_numbers: tuple[int, ...]
+    ingestion_id: str
+
+
 class RepaymentReceived(Fact, frozen=True, kw_only=True, tag="credit.RepaymentReceived"):
     """Money came on ``occurred_on``; ``installments_paid`` are those that it made full."""
 
@@ -208,9 +246,18 @@ CustomerEvent = (
     | LoanApproved
     | LoanDeclined
     | LoanBurdenRaised
+    | CustomerCorrected
+    | CustomerRestated
+    | LoansRestated
 )
 LoanEvent = (
-    LoanOpened | LoanImported | RepaymentReceived | LoanPrepaid | RepaymentReversed | LoanWrittenOff
+    LoanOpened
+    | LoanImported
+    | RepaymentReceived
+    | LoanPrepaid
+    | RepaymentReversed
+    | LoanWrittenOff
+    | LoanRestated
 )
 IngestionEvent = IngestionRequested | IngestionFinished | IngestionFailed
 Decision = LoanApproved | LoanDeclined

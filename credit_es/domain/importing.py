@@ -7,39 +7,37 @@ source loan id and its customer: two customers may share an id, and both loans a
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import date
 from enum import StrEnum
-from typing import Final, Protocol, TypeVar
 
 from msgspec import Struct
 
 from credit_es.domain.cells import HIGHEST, Finding
-from credit_es.domain.events import CustomerImported, Event, LoanImported, LoansImported
+from credit_es.domain.events import (
+    CustomerImported,
+    CustomerRestated,
+    Event,
+    LoanImported,
+    LoanRestated,
+    LoansImported,
+    LoansRestated,
+)
+from credit_es.domain.histories import History, Ingestion
+from credit_es.domain.restating import (
+    CUSTOMER_FIELDS,
+    LOAN_FIELDS,
+    Difference,
+    customer_restated,
+    differences,
+    last_said,
+    loan_restated,
+    never_restated,
+    news,
+)
 from credit_es.domain.rows import CustomerRow, LoanRow
 from credit_es.domain.values import Counts, ImportedLoan, Source
 
-CUSTOMER_FIELDS: Final = {
-    "first_name": "first_name",
-    "last_name": "last_name",
-    "age": "age",
-    "phone_number": "phone_number",
-    "monthly_income": "monthly_income",
-    "approved_limit": "approved_limit",
-    "current_debt": "current_debt",
-}
-LOAN_FIELDS: Final = {
-    "amount": "amount",
-    "annual_rate": "annual_rate",
-    "tenure_months": "tenure_months",
-    "monthly_payment": "installment",
-    "emis_on_time": "emis_on_time",
-    "approved_on": "occurred_on",
-    "ends_on": "ends_on",
-}
-"""What a row calls a field, and what the fact of it does."""
-
-
-Row_co = TypeVar("Row_co", CustomerRow, LoanRow, covariant=True)
+RestatedRow = tuple[type[CustomerRestated | LoanRestated], int]
+"""What kind of fact the row of a sheet ended in, and which row."""
 
 
 class Fate(StrEnum):
@@ -51,66 +49,18 @@ class Fate(StrEnum):
     REJECTED = "rejected"
 
 
-class ReadSheet(Protocol[Row_co]):
-    """A sheet that was read to its end; ``columns`` gives each field's heading as written.
-
-    ``findings`` are about single rows: the faults of those rejected, the oddities of the others.
-    """
-
-    @property
-    def name(self) -> str:
-        """The sheet's name."""
-        ...
-
-    @property
-    def columns(self) -> Mapping[str, str]:
-        """Field to heading."""
-        ...
-
-    @property
-    def rows(self) -> Sequence[Row_co]:
-        """The accepted rows, in workbook order."""
-        ...
-
-    @property
-    def findings(self) -> Sequence[Finding]:
-        """What is to be said of single rows."""
-        ...
-
-    @property
-    def rejected(self) -> int:
-        """How many rows could not be read."""
-        ...
-
-    @property
-    def blank(self) -> int:
-        """How many rows have nothing in them."""
-        ...
-
-
-class Ingestion(Struct, frozen=True, kw_only=True):
-    """What an import is told: which one it is, its business date, and the sheets it reads."""
-
-    ingestion_id: str
-    occurred_on: date
-    customers: ReadSheet[CustomerRow]
-    loans: ReadSheet[LoanRow]
-
-
 class Known(Struct, frozen=True, kw_only=True):
-    """What the log holds of one customer: how far, the first fact, and the loans imported."""
+    """What the log holds of one customer, and how far.
+
+    Customer and imported loans are as earlier workbooks said last; ``loan_versions`` are by number.
+    ``restated`` are the rows of which this same ingestion has recorded the news.
+    """
 
     version: int
     imported: CustomerImported | None
     loans: Mapping[str, LoanImported]
-
-
-class History(Struct, frozen=True, kw_only=True):
-    """The rows of one customer, in workbook order."""
-
-    customer_number: int
-    customers: Sequence[CustomerRow]
-    loans: Sequence[LoanRow]
+    loan_versions: Mapping[int, int] = {}
+    restated: frozenset[RestatedRow] = frozenset()
 
 
 class Import(Struct, frozen=True, kw_only=True):
@@ -120,19 +70,6 @@ class Import(Struct, frozen=True, kw_only=True):
     customers: Counter[Fate]
     loans: Counter[Fate]
     findings: Sequence[Finding]
-
-
-def histories(customers: Iterable[CustomerRow], loans: Iterable[LoanRow]) -> list[History]:
-    """Gather the rows by customer, in the order in which each customer first appears."""
-    rows: dict[int, tuple[list[CustomerRow], list[LoanRow]]] = {}
-    for customer in customers:
-        rows.setdefault(customer.number, ([], []))[0].append(customer)
-    for loan in loans:
-        rows.setdefault(loan.customer_number, ([], []))[1].append(loan)
-    return [
-        History(customer_number=number, customers=of_customer, loans=of_loans)
-        for number, (of_customer, of_loans) in rows.items()
-    ]
 
 
 def wanted_number(source_loan_id: str) -> int | None:
@@ -163,11 +100,12 @@ def decide_import(
     reported at once.
     """
     findings: list[Finding] = []
-    first, customer_fates = _decide_customers(ingestion, history, known, findings)
+    first, retold, customer_fates = _decide_customers(ingestion, history, known, findings)
     stranger = known is not None and known.imported is None
     nobody = known is None and first is None
     named: list[ImportedLoan] = []
     opened: list[LoanImported] = []
+    restated: list[tuple[int, LoanRestated]] = []
     loan_fates: Counter[Fate] = Counter()
     told = dict(known.loans) if known else {}
     for row in history.loans:
@@ -188,11 +126,13 @@ def decide_import(
             )
             fate = Fate.RECORDED
         else:
-            differences = list(_differences(row, fact, LOAN_FIELDS))
-            fate = _fate(ingestion, row.row, fact.source, differences)
+            fate, differing, code = _compared(ingestion, row, fact, LOAN_FIELDS)
+            if code == "LOAN_RESTATED":
+                again = _restated(ingestion, row, fact, differing)
+                fact = told[row.source_loan_id] = last_said(fact, [again])
+                restated.append((row.row, again))
             findings += [
-                _loan_finding(ingestion, row, field, "LOAN_DIFFERS", message)
-                for field, message in differences
+                _loan_finding(ingestion, row, field, code, message) for field, message in differing
             ]
         loan_fates[fate] += 1
         if fate is not Fate.CONFLICTING and row.source_loan_id != str(fact.loan_number):
@@ -202,6 +142,8 @@ def decide_import(
     version = known.version if known else 0
     if first is not None:
         facts.append((version := version + 1, first))
+    if retold is not None:
+        facts.append((version := version + 1, retold))
     if named:
         loans = LoansImported(
             occurred_on=ingestion.occurred_on,
@@ -211,7 +153,42 @@ def decide_import(
         )
         facts.append((version + 1, loans))
     facts += [(1, loan) for loan in opened]
+    if known and restated:
+        facts += _retold(ingestion, history, known, restated, version + bool(named))
     return Import(facts=facts, customers=customer_fates, loans=loan_fates, findings=findings)
+
+
+def _retold(
+    ingestion: Ingestion,
+    history: History,
+    known: Known,
+    restated: Sequence[tuple[int, LoanRestated]],
+    version: int,
+) -> Iterator[tuple[int, Event]]:
+    """The news of loans, but for what this ingestion has recorded already; the customer is told."""
+    fresh = [loan for row, loan in restated if (LoanRestated, row) not in known.restated]
+    if fresh:
+        told = LoansRestated(
+            occurred_on=ingestion.occurred_on,
+            customer_number=history.customer_number,
+            loan_numbers=tuple(loan.loan_number for loan in fresh),
+            ingestion_id=ingestion.ingestion_id,
+        )
+        yield version + 1, told
+    for loan in fresh:
+        yield known.loan_versions[loan.loan_number] + 1, loan
+
+
+def _restated(
+    ingestion: Ingestion, row: LoanRow, told: LoanImported, differing: Sequence[Difference]
+) -> LoanRestated:
+    return loan_restated(
+        row,
+        [field for field, _ in differing],
+        told,
+        on=ingestion.occurred_on,
+        source=_source(ingestion, ingestion.loans.name, row.row),
+    )
 
 
 def counts(fates: Counter[Fate], *, rejected: int, blank: int) -> Counts:
@@ -228,24 +205,34 @@ def counts(fates: Counter[Fate], *, rejected: int, blank: int) -> Counts:
 
 def _decide_customers(
     ingestion: Ingestion, history: History, known: Known | None, findings: list[Finding]
-) -> tuple[CustomerImported | None, Counter[Fate]]:
-    """The first fact of a customer that is new, and the fates of the customer's rows."""
+) -> tuple[CustomerImported | None, CustomerRestated | None, Counter[Fate]]:
+    """The first fact of a customer that is new, or the news of one known; the fates of the rows."""
     fates: Counter[Fate] = Counter()
     new: CustomerImported | None = None
+    again: CustomerRestated | None = None
+    told = known.imported if known else None
     for row in history.customers:
-        fact = known.imported if known else new
+        fact = told or new
+        code = "CUSTOMER_IS_REGISTERED"
         if fact is not None:
-            differences = list(_differences(row, fact, CUSTOMER_FIELDS))
-            fate = _fate(ingestion, row.row, fact.source, differences)
+            fate, differing, code = _compared(ingestion, row, fact, CUSTOMER_FIELDS)
+            if code == "CUSTOMER_RESTATED":
+                source = _source(ingestion, ingestion.customers.name, row.row)
+                fields = [field for field, _ in differing]
+                again = customer_restated(
+                    row, fields, fact, on=ingestion.occurred_on, source=source
+                )
+                told = last_said(fact, [again])
+                if known and (CustomerRestated, row.row) in known.restated:
+                    again = None
         elif known is not None:
-            differences = [("number", f"customer {row.number} was registered here, by another way")]
+            differing = [("number", f"customer {row.number} was registered here, by another way")]
             fate = Fate.CONFLICTING
         else:
             new = _customer_fact(ingestion, row)
-            differences = []
+            differing = []
             fate = Fate.RECORDED
         fates[fate] += 1
-        code = "CUSTOMER_DIFFERS" if fact is not None else "CUSTOMER_IS_REGISTERED"
         findings += [
             Finding(
                 workbook="customers",
@@ -255,9 +242,38 @@ def _decide_customers(
                 code=code,
                 message=message,
             )
-            for field, message in differences
+            for field, message in differing
         ]
-    return new, fates
+    return new, again, fates
+
+
+def _compared(
+    ingestion: Ingestion,
+    row: CustomerRow | LoanRow,
+    told: CustomerImported | LoanImported,
+    fields: Mapping[str, str],
+) -> tuple[Fate, Sequence[Difference], str]:
+    """The fate of a row that is known, its differences from what was said last, and their code.
+
+    What this same ingestion has said is not said anew: two rows that contradict each other are a
+    conflict.
+    """
+    kind = "LOAN" if isinstance(row, LoanRow) else "CUSTOMER"
+    differing = list(differences(row, told, fields))
+    if ingestion.restate:
+        differing = news(row, differing)
+        never = never_restated(row, told)
+        if differing and not never and told.source.ingestion_id != ingestion.ingestion_id:
+            return Fate.RECORDED, differing, f"{kind}_RESTATED"
+        differing = [
+            (field, f"{message}: that cannot be restated" if field in never else message)
+            for field, message in differing
+        ]
+    return _fate(ingestion, row.row, told.source, differing), differing, f"{kind}_DIFFERS"
+
+
+def _source(ingestion: Ingestion, sheet: str, row: int) -> Source:
+    return Source(ingestion_id=ingestion.ingestion_id, sheet=sheet, row=row)
 
 
 def _fate(
@@ -268,22 +284,6 @@ def _fate(
         return Fate.CONFLICTING
     own = source.ingestion_id == ingestion.ingestion_id and source.row == row
     return Fate.RECORDED if own else Fate.UNCHANGED
-
-
-def _differences(
-    row: CustomerRow | LoanRow,
-    fact: CustomerImported | LoanImported,
-    fields: Mapping[str, str],
-) -> Iterator[tuple[str, str]]:
-    """The fields in which a row contradicts its fact, with the stored and the given value."""
-    for given_name, stored_name in fields.items():
-        given, stored = getattr(row, given_name), getattr(fact, stored_name)
-        if given != stored:
-            yield given_name, f"stored is {_said(stored)}, given is {_said(given)}"
-
-
-def _said(value: object) -> str:
-    return "nothing" if value is None else str(value)
 
 
 def _loan_finding(
@@ -320,9 +320,7 @@ def _customer_fact(ingestion: Ingestion, row: CustomerRow) -> CustomerImported:
         monthly_income=row.monthly_income,
         approved_limit=row.approved_limit,
         current_debt=row.current_debt,
-        source=Source(
-            ingestion_id=ingestion.ingestion_id, sheet=ingestion.customers.name, row=row.row
-        ),
+        source=_source(ingestion, ingestion.customers.name, row.row),
     )
 
 
@@ -338,5 +336,5 @@ def _loan_fact(ingestion: Ingestion, row: LoanRow, loan_number: int) -> LoanImpo
         installment=row.monthly_payment,
         emis_on_time=row.emis_on_time,
         ends_on=row.ends_on,
-        source=Source(ingestion_id=ingestion.ingestion_id, sheet=ingestion.loans.name, row=row.row),
+        source=_source(ingestion, ingestion.loans.name, row.row),
     )

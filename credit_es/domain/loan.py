@@ -8,13 +8,14 @@ from decimal import Decimal
 from typing import Final, assert_never
 
 from msgspec import Struct
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from credit_es.domain.events import (
     LoanEvent,
     LoanImported,
     LoanOpened,
     LoanPrepaid,
+    LoanRestated,
     LoanWrittenOff,
     RepaymentReceived,
     RepaymentReversed,
@@ -22,7 +23,7 @@ from credit_es.domain.events import (
 from credit_es.domain.schedule import months_later
 from credit_es.domain.values import Plan
 
-DEFINITION: Final = 2
+DEFINITION: Final = 3
 """Of ``Loan`` and ``evolve``: raise it when either changes, as for a customer."""
 
 ZERO: Final = Decimal("0.00")
@@ -46,14 +47,20 @@ class Repayment(Struct, frozen=True, kw_only=True):
     reversed_on: date | None = None
 
 
+class WorkbookCount(Struct, frozen=True, kw_only=True):
+    """The EMIs that a workbook counted, when so many repayments had been recorded here."""
+
+    emis: int
+    repayments: int
+
+
 class Loan(Struct, frozen=True, kw_only=True):
     """What is owed, as agreed; ``version`` is that of the last fact folded.
 
     ``emis_on_time`` is the workbook's total for an imported loan, None for one granted here.
     ``plans`` are the one it was opened with and one for each prepayment, none where there was no
-    prepayment; tenure, installment and end are those of the last. What is paid here of an imported
-    loan fills the installments after ``counted``, from the repayment ``counted_repayments`` on:
-    those before are part of what the workbook counted.
+    prepayment; tenure, installment and end are those of the last. ``counts`` are those of the
+    workbooks that told of an imported loan, the first one first.
     """
 
     number: int
@@ -67,8 +74,7 @@ class Loan(Struct, frozen=True, kw_only=True):
     opened_on: date
     ends_on: date
     emis_on_time: int | None
-    counted: int = 0
-    counted_repayments: int = 0
+    counts: tuple[WorkbookCount, ...] = ()
     repayments: tuple[Repayment, ...] = ()
     plans: tuple[Plan, ...] = ()
     written_off_on: date | None = None
@@ -99,13 +105,13 @@ def _opened(event: LoanOpened | LoanImported) -> Loan:
         opened_on=event.occurred_on,
         ends_on=event.ends_on,
         emis_on_time=emis,
-        counted=min(emis or 0, event.tenure_months),
+        counts=() if emis is None else (WorkbookCount(emis=emis, repayments=0),),
     )
 
 
 def _changed(
     loan: Loan,
-    event: RepaymentReceived | LoanPrepaid | RepaymentReversed | LoanWrittenOff,
+    event: RepaymentReceived | LoanPrepaid | RepaymentReversed | LoanWrittenOff | LoanRestated,
 ) -> Loan:
     match event:
         case RepaymentReceived():
@@ -131,6 +137,14 @@ def _changed(
             return _under(replace(loan, repayments=kept), plans)
         case LoanWrittenOff():
             return replace(loan, written_off_on=event.occurred_on)
+        case LoanRestated():
+            told = asdict(event.is_)
+            changed = {name: value for name, value in told.items() if value is not None}
+            counts = loan.counts
+            if event.is_.emis_on_time is not None:
+                emis, repayments = event.is_.emis_on_time, len(loan.repayments)
+                counts = (*counts, WorkbookCount(emis=emis, repayments=repayments))
+            return replace(loan, counts=counts, **changed)
         case _:
             assert_never(event)
 

@@ -266,7 +266,7 @@ def decide_reversal(
     """Take a mistaken repayment back, on the loan's stream and on the customer's.
 
     Raises ``UnknownRepaymentError``, and ``ForbiddenError`` where it is taken back already, or a
-    prepayment or a workbook counts on it.
+    prepayment was computed with it.
     """
     ids = {f"{loan.number}-{one.version}": one for one in loan.repayments}
     mistaken = ids.get(repayment_id)
@@ -285,11 +285,6 @@ def decide_reversal(
         raise ForbiddenError(
             f"prepayment {loan.number}-{above.version} of {above.paid_on} was computed with it: "
             "reverse that one first"
-        )
-    if loan.repayments.index(mistaken) < loan.counted_repayments:
-        raise ForbiddenError(
-            f"a later workbook counts repayment {repayment_id} among its EMIs paid on time: only a "
-            "workbook can say otherwise"
         )
     taken_back = RepaymentReversed(
         occurred_on=mistaken.paid_on,

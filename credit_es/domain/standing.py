@@ -53,14 +53,7 @@ def received(loan: Loan) -> list[Repayment]:
 
 
 def under_plan(loan: Loan) -> list[Repayment]:
-    """The repayments that fill installments of the plan the loan runs under.
-
-    Of a loan granted here those since the last prepayment, of an imported one those since the
-    workbook that counted more.
-    """
-    if loan.emis_on_time is not None:
-        fresh = {one.version for one in loan.repayments[loan.counted_repayments :]}
-        return [one for one in received(loan) if one.version in fresh]
+    """The repayments since the last prepayment of a loan granted here."""
     since = max((n for n, one in enumerate(loan.repayments) if _prepaid(one)), default=-1)
     return received(replace(loan, repayments=loan.repayments[since + 1 :]))
 
@@ -84,14 +77,28 @@ class Filled(Struct, frozen=True, kw_only=True):
 
 def filled(loan: Loan) -> Filled:
     """Fill the oldest unpaid installments first, under the plan that the loan runs under."""
-    if loan.emis_on_time is None:
-        plan = plan_of(loan)
-        after, due = plan.after, amortized(loan, plan).due
-    else:
-        after = loan.counted
-        left = max(loan.tenure_months - after, 0)
-        due = tuple(loan.installment * n for n in range(left + 1))
-    return fill(after, due, under_plan(loan))
+    if loan.emis_on_time is not None:
+        return _filled_beside_workbooks(loan)
+    plan = plan_of(loan)
+    return fill(plan.after, amortized(loan, plan).due, under_plan(loan))
+
+
+def _filled_beside_workbooks(loan: Loan) -> Filled:
+    """Fill installments after those that workbooks count as paid.
+
+    A workbook that counts more than is paid counts all that came here before it, too; one that
+    counts less takes nothing back.
+    """
+    due = tuple(loan.installment * n for n in range(loan.tenure_months + 1))
+    ends = [*(count.repayments for count in loan.counts[1:]), len(loan.repayments)]
+    now = Filled(after=0, paid=-1, filled_on=(), waiting=ZERO)
+    after = begins = 0
+    for count, end in zip(loan.counts, ends, strict=True):
+        if count.emis > now.paid:
+            after, begins = min(count.emis, loan.tenure_months), count.repayments
+        money = received(replace(loan, repayments=loan.repayments[begins:end]))
+        now = fill(after, due[: loan.tenure_months - after + 1], money)
+    return now
 
 
 def fill(after: int, due: tuple[Decimal, ...], money: list[Repayment]) -> Filled:
@@ -176,8 +183,8 @@ def closed_on(loan: Loan) -> date | None:
     if not loan.repayments or repayments_left(loan) > 0:
         return None
     money = received(loan)
-    counted = loan.emis_on_time is not None and loan.counted >= loan.tenure_months
-    return money[-1].paid_on if money and not counted else None
+    by_workbook = loan.emis_on_time is not None and not filled(loan).filled_on
+    return money[-1].paid_on if money and not by_workbook else None
 
 
 def installments_due(loan: Loan, on: date) -> int:

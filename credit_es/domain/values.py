@@ -119,6 +119,28 @@ class Workbook(Struct, frozen=True, kw_only=True):
     sha256: str
 
 
+class CustomerDetails(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Some of what is known of a customer; None is what is not meant."""
+
+    first_name: str | None = None
+    last_name: str | None = None
+    age: int | None = None
+    phone_number: int | None = None
+    monthly_income: Decimal | None = None
+    approved_limit: Decimal | None = None
+    current_debt: Decimal | None = None
+
+
+class LoanDetails(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Some of what a workbook says of a loan, besides whose, how much and since when."""
+
+    annual_rate: Decimal | None = None
+    tenure_months: int | None = None
+    installment: Decimal | None = None
+    emis_on_time: int | None = None
+    ends_on: date | None = None
+
+
 class Keep(StrEnum):
     """What a prepayment leaves as it was, while it lowers the other."""
 

@@ -31,13 +31,13 @@ KEEP: Final = SQL(
 CONTENT: Final = SQL("SELECT content FROM {schema}.workbooks WHERE sha256 = %s")
 QUEUE: Final = SQL(
     "INSERT INTO {schema}.ingestions (ingestion_id, customers_name, customers_sha256, loans_name,"
-    " loans_sha256, check_only, actor, correlation_id, requested_at, requested_on, status,"
-    " enqueued_at) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, 'queued', now())"
+    " loans_sha256, check_only, restate, actor, correlation_id, requested_at, requested_on, status,"
+    " enqueued_at) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, 'queued', now())"
 )
 COLUMNS: Final = (
     "ingestion_id, customers_name, customers_sha256, loans_name, loans_sha256, check_only, actor,"
     " correlation_id, requested_at, requested_on, status, done, total, counts, problem,"
-    " finished_at, attempts"
+    " finished_at, attempts, restate"
 )
 ONE: Final = SQL("SELECT " + COLUMNS + " FROM {schema}.ingestions WHERE ingestion_id = %s")
 ANY: Final = SQL("SELECT EXISTS (SELECT FROM {schema}.ingestions)")
@@ -104,7 +104,10 @@ class Upload(Struct, frozen=True, kw_only=True):
 
 
 class Job(Struct, frozen=True, kw_only=True):
-    """An ingestion to be queued; ``check_only`` ones report and record nothing."""
+    """An ingestion to be queued; ``check_only`` ones report and record nothing.
+
+    A ``restate`` one takes what its workbooks say anew for news, and not for a conflict.
+    """
 
     ingestion_id: UUID
     customers: Workbook
@@ -114,6 +117,7 @@ class Job(Struct, frozen=True, kw_only=True):
     correlation_id: str
     requested_at: datetime
     requested_on: date
+    restate: bool = False
 
 
 class Report(Struct, frozen=True, kw_only=True):
@@ -166,7 +170,7 @@ class Ingestions:
             customers, loans = job.customers, job.loans
             values = (
                 *(job.ingestion_id, customers.name, customers.sha256, loans.name, loans.sha256),
-                *(job.check_only, job.actor, job.correlation_id),
+                *(job.check_only, job.restate, job.actor, job.correlation_id),
                 *(job.requested_at, job.requested_on),
             )
             cursor.execute(self._sql(QUEUE), values)
@@ -296,6 +300,7 @@ def _ingestion(row: TupleRow) -> QueuedIngestion:
         correlation_id=row[7],
         requested_at=row[8],
         requested_on=row[9],
+        restate=row[17],
     )
     return QueuedIngestion(
         job=job,

@@ -29,6 +29,7 @@ def test_the_document_describes_every_route_and_is_openapi_3_1(api: Api) -> None
         ("/customers", "get"),
         ("/customers/{customer_id}", "get"),
         ("/customers/{customer_id}/decisions", "get"),
+        ("/customers/{customer_id}/corrections", "post"),
         ("/customers/{customer_id}/statement", "get"),
         ("/customers/{customer_id}/statement.xlsx", "get"),
         ("/loans/{loan_id}/schedule", "get"),

@@ -10,7 +10,7 @@ from tests.domain.facts import (
     money,
     registered,
 )
-from tests.scenario import NEXT, given
+from tests.scenario import NEXT, TODAY, given
 
 REGISTERED = Customer(
     number=CUSTOMER,
@@ -23,6 +23,7 @@ REGISTERED = Customer(
     approved_limit=money("1000000"),
     imported=False,
     loans=(),
+    registered_on=TODAY,
 )
 
 

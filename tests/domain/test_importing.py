@@ -21,14 +21,13 @@ from credit_es.domain.events import (
     LoanImported,
     LoansImported,
 )
+from credit_es.domain.histories import Ingestion, histories
 from credit_es.domain.importing import (
     Fate,
-    Ingestion,
     Known,
     counts,
     decide_import,
     first_claims,
-    histories,
     wanted_number,
 )
 from credit_es.domain.rows import CustomerRow, LoanRow

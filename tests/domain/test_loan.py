@@ -4,7 +4,7 @@ from datetime import date
 
 import pytest
 
-from credit_es.domain.loan import Loan, evolve
+from credit_es.domain.loan import Loan, WorkbookCount, evolve
 from credit_es.domain.schedule import due_by, installment, months_later
 from credit_es.domain.standing import (
     installments_due,
@@ -46,6 +46,7 @@ def test_an_imported_loan_is_what_the_workbook_says() -> None:
         opened_on=date(2025, 1, 15),
         ends_on=date(2027, 1, 15),
         emis_on_time=0,
+        counts=(WorkbookCount(emis=0, repayments=0),),
     )
 
 

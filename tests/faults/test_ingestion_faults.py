@@ -24,7 +24,8 @@ from psycopg.rows import TupleRow
 
 from credit_es import importing
 from credit_es.domain.events import CustomerImported, LoanImported
-from credit_es.domain.importing import History, Import, Ingestion, Known, decide_import
+from credit_es.domain.histories import History, Ingestion
+from credit_es.domain.importing import Import, Known, decide_import
 from credit_es.domain.rows import LoanRow
 from credit_es.store import ingestions
 from credit_es.store.mapper import customer_stream

@@ -16,8 +16,10 @@ import pytest
 from eventsourcing.persistence import JSONTranscoder, StoredEvent
 
 from credit_es.domain.events import (
+    CustomerCorrected,
     CustomerImported,
     CustomerRegistered,
+    CustomerRestated,
     Event,
     IngestionFailed,
     IngestionFinished,
@@ -28,7 +30,9 @@ from credit_es.domain.events import (
     LoanImported,
     LoanOpened,
     LoanPrepaid,
+    LoanRestated,
     LoansImported,
+    LoansRestated,
     LoanWrittenOff,
     RepaymentReceived,
     RepaymentReversed,
@@ -36,8 +40,10 @@ from credit_es.domain.events import (
 from credit_es.domain.values import (
     Basis,
     Counts,
+    CustomerDetails,
     ImportedLoan,
     Keep,
+    LoanDetails,
     LoanSeen,
     Plan,
     Reason,
@@ -190,6 +196,34 @@ EXPECTED: Final[tuple[Event, ...]] = (
         installment=Decimal("15344.00"),
         emis_on_time=114,
         ends_on=date(2027, 12, 9),
+        source=Source(ingestion_id=INGESTION, sheet="Sheet1", row=2),
+    ),
+    CustomerCorrected(
+        occurred_on=date(2026, 1, 1),
+        customer_number=14,
+        was=CustomerDetails(monthly_income=Decimal("50000.00")),
+        is_=CustomerDetails(age=41, monthly_income=Decimal("52000.00")),
+        reason="the payslip says so",
+    ),
+    CustomerRestated(
+        occurred_on=date(2026, 2, 15),
+        customer_number=14,
+        was=CustomerDetails(phone_number=9876543210, current_debt=Decimal("0.00")),
+        is_=CustomerDetails(phone_number=9876543211, current_debt=Decimal("10.00")),
+        source=Source(ingestion_id=INGESTION, sheet="Sheet1", row=3),
+    ),
+    LoansRestated(
+        occurred_on=date(2026, 2, 15),
+        customer_number=14,
+        loan_numbers=(10_000_002,),
+        ingestion_id=INGESTION,
+    ),
+    LoanRestated(
+        occurred_on=date(2026, 2, 15),
+        loan_number=10_000_002,
+        customer_number=14,
+        was=LoanDetails(emis_on_time=114),
+        is_=LoanDetails(emis_on_time=115),
         source=Source(ingestion_id=INGESTION, sheet="Sheet1", row=2),
     ),
     RepaymentReceived(
