@@ -16,6 +16,7 @@ from statistics import median
 from typing import Any, Final
 
 import psycopg
+from psycopg.sql import SQL, Composed
 
 from benchmarks.harness import ROUNDS, asked, postgres, say, table
 from benchmarks.services import (
@@ -31,6 +32,10 @@ from benchmarks.services import (
     wrk_program,
 )
 from data.generate import generate
+from projections import customers as customers_table
+from projections import loans as loans_table
+from projections.projection import Projection
+from projections.tables import view_of
 from tests.api.client import PERSON, Server
 from tests.servers import RunningServer
 
@@ -65,7 +70,12 @@ def questions(customers: Sequence[int], loans: Sequence[int]) -> dict[str, list[
     }
 
 
-def numbers(url: str, query: bytes) -> list[int]:
+def every_number(projection: Projection[Any]) -> Composed:
+    """All numbers in a read table of ours."""
+    return SQL("SELECT number FROM {}").format(view_of(projection, "credit"))
+
+
+def numbers(url: str, query: bytes | Composed) -> list[int]:
     """The first column of a query, in an order of no meaning."""
     with psycopg.connect(url) as conn:
         found = [row[0] for row in conn.execute(query)]
@@ -130,11 +140,11 @@ def main() -> None:
         with ours(server) as service, peer(server) as drf:
             await_ingestion(service, ingest(service, *(path.read_bytes() for path in books)))
             await_projector(server)
-            customers = numbers(server.url, b"SELECT number FROM credit.customers_d1")
+            customers = numbers(server.url, every_number(customers_table.CUSTOMERS))
             compare(drf, service.api, customers[:SAMPLE])
             loans = (
                 numbers(peer_url(server), b"SELECT id FROM peers_loan"),
-                numbers(server.url, b"SELECT number FROM credit.loans_d1"),
+                numbers(server.url, every_number(loans_table.LOANS)),
             )
             servers = dict(zip(SIDES, (drf, service.api), strict=True))
             asked = {side: questions(customers, of) for side, of in zip(SIDES, loans, strict=True)}

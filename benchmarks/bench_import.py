@@ -25,6 +25,7 @@ from typing import Final
 
 import msgspec
 import psycopg
+from psycopg.sql import SQL
 
 from benchmarks.harness import ROUNDS, asked, in_turns, postgres, say, table
 from benchmarks.services import (
@@ -36,6 +37,8 @@ from benchmarks.services import (
     ours,
 )
 from data.generate import generate
+from projections import loans as loans_table
+from projections.tables import view_of
 from tests.api.client import PERSON, Server
 from tests.servers import RunningServer
 
@@ -45,7 +48,9 @@ BORROWERS: Final = 200
 IDLE_S: Final = 10.0
 EVERY_S: Final = 1 / 25
 WATCH_S: Final = 0.1
-LAST_LOAN: Final = "SELECT max(number) FROM credit.loans_d1 WHERE source_loan_id IS NOT NULL"
+LAST_LOAN: Final = SQL("SELECT max(number) FROM {} WHERE source_loan_id IS NOT NULL").format(
+    view_of(loans_table.LOANS, "credit")
+)
 TERMS: Final = {"loan_amount": 5_000, "interest_rate": 12, "tenure": 12}
 
 
