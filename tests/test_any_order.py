@@ -10,6 +10,7 @@ a failure tells the ``CREDIT_TEST_SEED`` that makes them again.
 """
 
 import os
+import re
 import secrets
 from collections import Counter
 from collections.abc import Sequence
@@ -35,6 +36,7 @@ from credit_es import importing
 from credit_es.application import Lending, Outcome
 from credit_es.domain import customer, histories, loan
 from credit_es.domain.customer import Customer, RegisterCustomer, decide_registration
+from credit_es.domain.errors import DomainError
 from credit_es.domain.events import (
     CustomerImported,
     Decision,
@@ -51,10 +53,12 @@ from credit_es.domain.importing import Fate, Import, decide_import
 from credit_es.domain.lending import ApplyForLoan, decide_loan
 from credit_es.domain.loan import Loan
 from credit_es.domain.policy import judge
+from credit_es.domain.repaying import Repay, decide_repayment, decide_reversal
 from credit_es.domain.rows import CustomerRow, LoanRow
-from credit_es.domain.standing import is_current
+from credit_es.domain.standing import is_current, repayments_left
 from credit_es.domain.values import Counts
 from credit_es.importing import Importing
+from credit_es.servicing import Servicing
 from credit_es.store import snapshots
 from credit_es.store.idempotency import Once
 from credit_es.store.ingestions import Report, Upload
@@ -141,6 +145,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.lending = Lending(settings_of(self.url, self.schema), pool_size=3)
         self.lending.today = lambda: TODAY  # type: ignore[method-assign]
         self.importing = Importing(self.lending)
+        self.servicing = Servicing(self.lending)
         self.reads = ReadModel(self.lending.database)
         self.projector = Projector(self.conn, self.lending.reader, self.schema)
 
@@ -210,6 +215,53 @@ class AnyOrder(RuleBasedStateMachine):
         outcome = self.lending.apply_for_loan(command, BY, once)
         assert self.recorded() == self.decided(who, command, outcome)
         self.answered.append((command, once, outcome))
+        self.go_on(beside)
+
+    @rule(
+        at=any_one,
+        nth=any_one,
+        amount=st.sampled_from(["0.01", "452.27", "5000.00", "9999.99"]),
+        prepay=st.booleans(),
+        beside=besides,
+    )
+    def repay(self, at: int, nth: int, amount: str, prepay: bool, beside: str) -> None:
+        loans = self.one_of_the_people(at).all_loans
+        if not loans:
+            return
+        one = loans[nth % len(loans)]
+        command = Repay(
+            loan_number=one.number, amount=Decimal(amount), paid_on=TODAY, prepay=prepay
+        )
+        try:
+            fact = decide_repayment(one, command, today=TODAY)
+        except DomainError as refused:
+            with pytest.raises(type(refused), match=re.escape(str(refused))):
+                self.servicing.repay(command, BY)
+            return
+        done = self.servicing.repay(command, BY)
+        assert self.recorded() == [fact]
+        after = self.one_of_the_people(at).loans[one.number] = loan.evolve(one, fact)
+        assert (done.version, done.repayments_left) == (after.version, repayments_left(after))
+        self.go_on(beside)
+
+    @rule(at=any_one, nth=any_one, beside=besides)
+    def reverse(self, at: int, nth: int, beside: str) -> None:
+        who = self.one_of_the_people(at)
+        repaid = [(one, each) for one in who.all_loans for each in one.repayments]
+        if not repaid:
+            return
+        one, each = repaid[nth % len(repaid)]
+        name = f"{one.number}-{each.version}"
+        try:
+            facts = decide_reversal(one, name, "typed twice", today=TODAY)
+        except DomainError as refused:
+            with pytest.raises(type(refused), match=re.escape(str(refused))):
+                self.servicing.reverse(one.number, name, "typed twice", BY)
+            return
+        self.servicing.reverse(one.number, name, "typed twice", BY)
+        assert self.recorded() == [*facts]
+        who.loans[one.number] = loan.evolve(one, facts[0])
+        who.state = customer.evolve(who.state, facts[1])
         self.go_on(beside)
 
     def decided(self, who: Person, command: ApplyForLoan, outcome: Outcome) -> list[Event]:
