@@ -8,6 +8,7 @@ from msgspec import Struct
 from api.middleware import RequestLog
 from api.openapi import Described, document
 from api.problems import add_error_handlers
+from api.resources.audit import History
 from api.resources.customers import Corrections, Customers, OneCustomer, Register
 from api.resources.decisions import Decisions, OneDecision
 from api.resources.docs import Docs, Document
@@ -90,6 +91,7 @@ def create_app(services: Services) -> "falcon.App[falcon.Request, falcon.Respons
         ("/loans/{loan_id}/repayments/{repayment_id}/reversal", Reversal(servicing)),
         ("/loans/{loan_id}/payoff", LoanPayoff(lending, read_model)),
         ("/loans/{loan_id}/write-off", WriteOff(servicing)),
+        ("/audit/history/{subject}/{subject_id}", History(lending.reader)),
         ("/ingestions", all_ingestions),
         ("/ingestions/{ingestion_id}", OneIngestion(ingestions)),
         ("/ingestions/{ingestion_id}/report.xlsx", IngestionReport(ingestions, reports)),

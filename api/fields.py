@@ -32,6 +32,7 @@ REASON: Final = _TEXT % 498
 PHONE: Final = r"^0*[1-9][0-9]{6,14}$"
 UUID_TEXT: Final = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 DECISION_ID: Final = r"^[1-9][0-9]{0,12}-[1-9][0-9]{0,12}$"
+SUBJECT_ID: Final = r"^[1-9][0-9]{0,15}(-[1-9][0-9]{0,12})?$"
 HEADER_TEXT: Final = r"^[!-~]([ -~]{0,%d}[!-~])?$"
 
 DAY: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
@@ -149,6 +150,8 @@ PATH_PARAMETERS: Final[Mapping[str, dict[str, Any]]] = {
     "loan_id": ID_SCHEMA,
     "decision_id": {"type": "string", "pattern": DECISION_ID},
     "repayment_id": {"type": "string", "pattern": DECISION_ID},
+    "subject": {"type": "string", "enum": ["customer", "loan", "application"]},
+    "subject_id": {"type": "string", "pattern": SUBJECT_ID},
     "ingestion_id": {"type": "string", "format": "uuid", "pattern": UUID_TEXT},
 }
 

@@ -34,6 +34,10 @@ _LOCATION: Final = {
     "description": "Where the ingestion can be followed.",
     "schema": {"type": "string", "format": "uri-reference"},
 }
+_NEXT: Final = {
+    "description": 'Where the next page is, as `<...>; rel="next"`; absent on the last one.',
+    "schema": {"type": "string"},
+}
 _WHAT: Final[Mapping[int, str]] = {
     400: "The body cannot be read.",
     404: "There is no such thing.",
@@ -76,7 +80,8 @@ class Operation(Struct, frozen=True, kw_only=True):
     """One method of one path.
 
     ``answers`` gives the type of each good answer, None where it is a workbook; ``problems`` are
-    statuses. ``records`` takes the headers that say who asks; ``files`` takes two workbooks.
+    statuses. ``records`` takes the headers that say who asks; ``files`` takes two workbooks;
+    ``paged`` names the next page in ``Link``.
     """
 
     summary: str
@@ -85,6 +90,7 @@ class Operation(Struct, frozen=True, kw_only=True):
     problems: Sequence[int] = READ_PROBLEMS
     body: type[BaseModel] | None = None
     query: type[BaseModel] | None = None
+    paged: bool = False
     records: bool = False
     files: bool = False
     links: Mapping[int, Sequence[Link]] = {}
@@ -203,7 +209,8 @@ def _responses(op: Operation, refs: Mapping[Any, Any], *, known: bool) -> dict[s
         str(status): {
             "description": HTTPStatus(status).phrase,
             "headers": {"X-Request-Id": _REQUEST_ID}
-            | ({"Location": _LOCATION} if status == HTTPStatus.ACCEPTED else {}),
+            | ({"Location": _LOCATION} if status == HTTPStatus.ACCEPTED else {})
+            | ({"Link": _NEXT} if op.paged else {}),
             "content": {XLSX: {}} if kind is None else {JSON: {"schema": refs[str(kind)]}},
             "links": {link.operation: _link(link) for link in op.links.get(status, ())},
         }

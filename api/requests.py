@@ -212,6 +212,13 @@ class DecisionsQuery(Request):
     limit: PageLength = 20
 
 
+class HistoryQuery(Request):
+    """A page of a history; ``after`` is the version of the last fact of the page before."""
+
+    after: Annotated[int, Field(ge=0, le=LARGEST_ID), BeforeValidator(from_digits)] = 0
+    limit: Annotated[int, Field(ge=1, le=1000), BeforeValidator(from_digits)] = 100
+
+
 class IngestionsQuery(Request):
     """A page of ingestions; ``before`` is the last id of the page before."""
 

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from credit_es.cli import explain, ingest, processes, projections, run
+from credit_es.cli import audit, explain, ingest, processes, projections, run
 from credit_es.cli.context import CommandError, ExitCode
 from credit_es.home import EmbeddedError
 from credit_es.settings import SettingsError
@@ -32,6 +32,7 @@ app.command()(processes.database_url)
 app.command(hidden=True)(processes.ingest_sample)
 app.command()(ingest.ingest)
 app.command()(explain.explain)
+app.add_typer(audit.app, name="audit")
 app.add_typer(projections.app, name="projections")
 
 

@@ -32,6 +32,10 @@ EXCERPTS: Final = SQL(
 ONE: Final = SQL(
     "SELECT stream_id, version, state FROM {schema}.events WHERE stream_id = %s AND version = %s"
 )
+HISTORY: Final = SQL(
+    "SELECT position, version, state FROM {schema}.events"
+    " WHERE stream_id = %s AND version > %s ORDER BY version LIMIT %s"
+)
 SOME: Final = SQL(
     "SELECT stream_id, version, state FROM {schema}.events"
     " WHERE stream_id = %s AND topic = ANY(%s) AND version < %s ORDER BY version DESC LIMIT %s"
@@ -52,6 +56,13 @@ class Excerpt(Struct, frozen=True, kw_only=True):
     facts: list[Event]
 
 
+class Placed(Struct, frozen=True):
+    """An entry with its position in the log as a whole."""
+
+    position: int
+    recorded: Recorded
+
+
 class Log:
     """The log of one schema, read only."""
 
@@ -63,6 +74,7 @@ class Log:
         self._first_topics = self.database.sql(FIRST_TOPICS)
         self._excerpts = self.database.sql(EXCERPTS)
         self._one = self.database.sql(ONE)
+        self._history = self.database.sql(HISTORY)
         self._some = self.database.sql(SOME)
 
     def streams(self, stream_ids: Iterable[UUID]) -> dict[UUID, list[Recorded]]:
@@ -79,6 +91,17 @@ class Log:
     def stream(self, stream_id: UUID) -> list[Recorded]:
         """One whole stream, empty where nothing was recorded."""
         return self.streams([stream_id]).get(stream_id, [])
+
+    def history(self, stream_id: UUID, *, after: int = 0, limit: int | None = None) -> list[Placed]:
+        """One stream beyond version ``after``, with positions."""
+        values = (stream_id, after, limit)
+        rows = self.database.run(
+            lambda conn: conn.execute(self._history, values, prepare=True).fetchall()
+        )
+        return [
+            Placed(position, recorded(stream_id, version, state))
+            for position, version, state in rows
+        ]
 
     def first_topics(self, stream_ids: Iterable[UUID]) -> dict[UUID, str]:
         """What the first event of each stream is; one that does not exist is not in the answer."""

@@ -86,6 +86,11 @@ def loan_stream(loan_number: int) -> UUID:
     return _stream("loan", loan_number)
 
 
+def application_stream(application_id: str) -> UUID:
+    """The stream of one application's manual review; its id is that of the decision to refer it."""
+    return uuid5(NAMESPACE, f"application/{application_id}")
+
+
 def ingestion_stream(ingestion_id: str) -> UUID:
     """The stream of one ingestion."""
     return uuid5(NAMESPACE, f"ingestion/{ingestion_id}")

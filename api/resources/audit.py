@@ -1,0 +1,102 @@
+"""What an auditor asks of the log. The next page of an answer stands in it and in ``Link``."""
+
+from collections.abc import Mapping
+from datetime import date, datetime
+from typing import ClassVar
+from urllib.parse import urlencode
+
+import falcon
+
+from api.answers import Answer, answer
+from api.openapi import Method, Operation
+from api.problems import NotThereError
+from api.requests import HistoryQuery, valid
+from credit_es.audit.history import SUBJECTS, Source, ToldFact, UnknownSubjectError, history
+from credit_es.store.log import Log
+
+
+class FactView(Answer, frozen=True, kw_only=True):
+    """A fact at its place in the log; ``what`` says it in a sentence.
+
+    ``occurred_on`` is the day from which it was true, ``recorded_at`` when we learned of it.
+    """
+
+    position: int
+    version: int
+    kind: str
+    what: str
+    customer_id: int | None
+    loan_id: int | None
+    occurred_on: date
+    recorded_at: datetime
+    actor: str
+    source: Source
+
+
+class HistoryPage(Answer, frozen=True, kw_only=True):
+    """Facts of one customer, loan or application in order; ``next`` is null at the end."""
+
+    facts: list[FactView]
+    next: str | None
+
+
+class History:
+    """``GET /audit/history/{subject}/{subject_id}``."""
+
+    operations: ClassVar[Mapping[Method, Operation]] = {
+        "get": Operation(
+            summary="List every fact about a customer, a loan or an application",
+            tag="audit",
+            answers={200: HistoryPage},
+            query=HistoryQuery,
+            paged=True,
+        )
+    }
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+
+    def on_get(
+        self, req: falcon.Request, resp: falcon.Response, subject: str, subject_id: str
+    ) -> None:
+        """Show where, what, when it was true, when we learned it, from whom: nothing is late."""
+        asked = valid(HistoryQuery, req.params, location="query")
+        kind = next((each for each in SUBJECTS if each == subject), None)
+        if kind is None:
+            raise NotThereError("history")
+        try:
+            found = history(self._log, kind, subject_id, after=asked.after, limit=asked.limit + 1)
+        except UnknownSubjectError:
+            # Worded here: an id that is none may be any text, and is not to be repeated.
+            raise NotThereError(kind) from None
+        shown = found[: asked.limit]
+        path = None
+        if len(found) > asked.limit:
+            following = {"after": shown[-1].version, "limit": asked.limit}
+            path = f"/audit/history/{kind}/{subject_id}?{urlencode(following)}"
+        name_next(resp, path)
+        answer(resp, HistoryPage(facts=[view(fact) for fact in shown], next=path))
+
+    on_head = on_get
+
+
+def name_next(resp: falcon.Response, path: str | None) -> None:
+    """Say in ``Link`` where the next page is, if there is one."""
+    if path:
+        resp.set_header("Link", f'<{path}>; rel="next"')
+
+
+def view(fact: ToldFact) -> FactView:
+    """A fact as the API shows it."""
+    return FactView(
+        position=fact.position,
+        version=fact.version,
+        kind=fact.kind,
+        what=fact.what,
+        customer_id=fact.customer_number,
+        loan_id=fact.loan_number,
+        occurred_on=fact.occurred_on,
+        recorded_at=fact.recorded_at,
+        actor=fact.actor,
+        source=fact.source,
+    )

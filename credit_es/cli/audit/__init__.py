@@ -1,0 +1,12 @@
+"""``credit-es audit``: the auditors' questions; none of them records anything."""
+
+import typer
+
+from credit_es.cli import explain
+from credit_es.cli.audit import history
+
+app = typer.Typer(no_args_is_help=True, help="What an auditor asks of the log.")
+
+# A module a command, as in `credit_es/cli/main.py`.
+app.command()(history.history)
+app.command()(explain.explain)

@@ -1,0 +1,126 @@
+"""What auditors ask, by REST and on the command line: both say the same."""
+
+import csv
+import io
+from datetime import datetime
+
+import msgspec
+import pytest
+from typer.testing import CliRunner
+
+from credit_es.cli.context import CommandError, ExitCode
+from credit_es.cli.main import app
+from tests.api.client import Api, environment_of
+from tests.api.test_ingestions import history, work
+
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+class Shell:
+    """The command line, on the schema of the test."""
+
+    def __init__(self, environ: dict[str, str]) -> None:
+        self._environ = environ
+
+    def run(self, *command: str) -> str:
+        """What a command says on stdout; raises what it cannot do."""
+        result = CliRunner().invoke(app, ("audit", *command), env=self._environ)
+        if result.exception:
+            raise result.exception
+        return result.stdout
+
+    def code(self, *command: str) -> int:
+        """What it answers to the shell."""
+        try:
+            self.run(*command)
+        except CommandError as error:
+            return error.code
+        except SystemExit as end:
+            return int(end.code or 0)
+        return ExitCode.OK
+
+
+@pytest.fixture
+def shell(database_url: str, tables: str, redis_url: str) -> Shell:
+    return Shell(environment_of(database_url, tables, redis_url, COLUMNS="200"))
+
+
+def test_a_history_has_every_fact_in_order_with_its_source(api: Api, shell: Shell) -> None:
+    customer = api.register()
+    granted = api.post(
+        "/create-loan",
+        {"customer_id": customer, "loan_amount": 10_000, "interest_rate": 12, "tenure": 12},
+        X_Actor="=officer",
+        X_Request_Id="request-7",
+        traceparent=TRACE,
+    ).json
+    answered = api.get(f"/audit/history/customer/{customer}/")
+    assert answered.status_code == 200
+    registered, approved = answered.json["facts"]
+    today = api.services.lending.today().isoformat()
+    assert datetime.fromisoformat(approved.pop("recorded_at")) >= datetime.fromisoformat(
+        registered["recorded_at"]
+    )
+    assert approved == {
+        "position": 2,
+        "version": 2,
+        "kind": "LoanApproved",
+        "what": f"Approved 10000.00 at 12.00 % over 12 months as loan {granted['loan_id']}, at"
+        " 12.00 % and 888.49 a month",
+        "customer_id": customer,
+        "loan_id": granted["loan_id"],
+        "occurred_on": today,
+        "actor": "=officer",
+        "source": {"request_id": "request-7", "ingestion_id": None, "sheet": None, "row": None},
+    }
+    facts = msgspec.json.decode(shell.run("history", "customer", str(customer), "--json"))
+    assert [fact["what"] for fact in facts] == [registered["what"], approved["what"]]
+    rows = list(csv.reader(io.StringIO(shell.run("history", "customer", str(customer), "--csv"))))
+    assert rows[0] == ["position", "what", "occurred", "recorded (UTC)", "actor", "source"]
+    assert rows[2][4:] == ["'=officer", "request request-7"]
+    (opened,) = api.get(f"/audit/history/loan/{granted['loan_id']}").json["facts"]
+    assert (opened["kind"], opened["position"]) == ("LoanOpened", 3)
+    assert "Opened: 10000.00" in shell.run("history", "loan", str(granted["loan_id"]))
+
+
+def test_what_a_workbook_brought_leads_to_its_row(api: Api, shell: Shell) -> None:
+    ingestion = api.upload(history()).json["ingestion_id"]
+    work(api, ingestion)
+    (imported,) = api.get("/audit/history/loan/37").json["facts"]
+    source = imported["source"]
+    assert (source["ingestion_id"], source["sheet"], source["row"]) == (ingestion, "Sheet", 3)
+    rows = list(csv.reader(io.StringIO(shell.run("history", "customer", "7", "--csv"))))
+    assert [row[-1] for row in rows[1:]] == [
+        f"ingestion {ingestion}, Sheet row 2",
+        f"ingestion {ingestion}",
+    ]
+
+
+def test_a_history_comes_in_pages_that_name_the_next(api: Api) -> None:
+    customer = api.register()
+    for amount in (1, 9_000_000, 2, 3):
+        api.apply(customer, amount)
+    path, versions = f"/audit/history/customer/{customer}?limit=2", []
+    while path:
+        page = api.get(path)
+        versions += [fact["version"] for fact in page.json["facts"]]
+        path = page.json["next"]
+        assert page.headers.get("Link") == (f'<{path}>; rel="next"' if path else None)
+    assert versions == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("subject", "name"),
+    [("customer", "1"), ("customer", "007"), ("loan", "x"), ("application", "10000001-2")],
+)
+def test_the_history_of_nobody_is_not_found(
+    api: Api, shell: Shell, subject: str, name: str
+) -> None:
+    assert api.get(f"/audit/history/{subject}/{name}").status_code == 404
+    assert shell.code("history", subject, name) == ExitCode.NOT_FOUND
+
+
+def test_what_has_no_history_is_refused(api: Api, shell: Shell) -> None:
+    assert api.get("/audit/history/policy/1").status_code == 404
+    assert shell.code("history", "policy", "1") == ExitCode.USAGE
+    assert shell.code("history", "loan", "1", "--json", "--csv") != ExitCode.OK
