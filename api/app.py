@@ -15,10 +15,12 @@ from api.resources.docs import Docs, Document
 from api.resources.health import Live, Readiness
 from api.resources.ingestions import AllIngestions, IngestionReport, OneIngestion
 from api.resources.loans import CheckEligibility, CreateLoan, ViewLoan, ViewLoans
+from api.resources.past import Changes, PastCustomer, PastLoan
 from api.resources.repayments import LoanPayoff, LoanSchedule, Repayments, Reversal, WriteOff
 from api.resources.statements import CustomerStatement, StatementWorkbook
 from credit_es.application import Lending
 from credit_es.audit.decisions import Audit
+from credit_es.audit.then import Past
 from credit_es.importing import Importing
 from credit_es.servicing import Servicing
 from credit_es.settings import Settings
@@ -73,6 +75,7 @@ def create_app(services: Services) -> "falcon.App[falcon.Request, falcon.Respons
     reports = [Ingestions(replica), ingestions] if replica else [ingestions]
     all_ingestions = AllIngestions(importing, broker.enqueue, upload_limit=services.upload_limit)
     servicing, account = Servicing(lending), CustomerStatement(lending, read_model)
+    past = Past(lending.reader, lending.policy, lending.today)
     routes: list[tuple[str, Described]] = [
         ("/register", Register(lending)),
         ("/check-eligibility", CheckEligibility(lending)),
@@ -92,6 +95,9 @@ def create_app(services: Services) -> "falcon.App[falcon.Request, falcon.Respons
         ("/loans/{loan_id}/payoff", LoanPayoff(lending, read_model)),
         ("/loans/{loan_id}/write-off", WriteOff(servicing)),
         ("/audit/history/{subject}/{subject_id}", History(lending.reader)),
+        ("/audit/as-of/{day}/customer/{customer_id}", PastCustomer(past)),
+        ("/audit/as-of/{day}/loan/{loan_id}", PastLoan(past)),
+        ("/audit/diff/{before}/{after}/{aggregate}/{aggregate_id}", Changes(past)),
         ("/ingestions", all_ingestions),
         ("/ingestions/{ingestion_id}", OneIngestion(ingestions)),
         ("/ingestions/{ingestion_id}/report.xlsx", IngestionReport(ingestions, reports)),

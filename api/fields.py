@@ -6,7 +6,7 @@ Each says in its schema exactly what it checks; no value is converted on a guess
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Final
 from uuid import UUID
@@ -36,9 +36,11 @@ SUBJECT_ID: Final = r"^[1-9][0-9]{0,15}(-[1-9][0-9]{0,12})?$"
 HEADER_TEXT: Final = r"^[!-~]([ -~]{0,%d}[!-~])?$"
 
 DAY: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
+INSTANT: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]{1,6})?Z$"
 _NAME: Final = re.compile(NAME)
 _REASON: Final = re.compile(REASON)
 _DAY: Final = re.compile(DAY)
+_INSTANT: Final = re.compile(INSTANT)
 _PHONE: Final = re.compile(PHONE)
 _UUID: Final = re.compile(UUID_TEXT)
 _DIGITS: Final = re.compile(r"-?(0|[1-9][0-9]{0,18})")
@@ -64,10 +66,19 @@ def _reason(value: str) -> str:
 
 
 def _day(value: Any) -> date:
-    if isinstance(value, str) and _DAY.fullmatch(value):
+    day = path_day(value) if isinstance(value, str) else None
+    if day is None:
+        raise PydanticCustomError("date", "Input should be a date, written as 2026-01-31")
+    return day
+
+
+def _instant(value: Any) -> datetime:
+    if isinstance(value, str) and _INSTANT.fullmatch(value):
         with suppress(ValueError):
-            return date.fromisoformat(value)
-    raise PydanticCustomError("date", "Input should be a date, written as 2026-01-31")
+            return datetime.fromisoformat(value)
+    raise PydanticCustomError(
+        "instant", "Input should be an instant in UTC, written as 2026-01-31T09:30:00Z"
+    )
 
 
 def _phone_digits(value: Any) -> Any:
@@ -145,6 +156,13 @@ Id = Annotated[int, Field(ge=1, le=LARGEST_ID)]
 QueryId = Annotated[int, Field(ge=1, le=LARGEST_ID), BeforeValidator(from_digits)]
 PageLength = Annotated[int, Field(ge=1, le=100), BeforeValidator(from_digits)]
 
+DAY_SCHEMA: Final = {"type": "string", "format": "date", "pattern": DAY}
+Instant = Annotated[
+    datetime,
+    BeforeValidator(_instant),
+    WithJsonSchema({"type": "string", "format": "date-time", "pattern": INSTANT}),
+]
+
 PATH_PARAMETERS: Final[Mapping[str, dict[str, Any]]] = {
     "customer_id": ID_SCHEMA,
     "loan_id": ID_SCHEMA,
@@ -153,7 +171,19 @@ PATH_PARAMETERS: Final[Mapping[str, dict[str, Any]]] = {
     "subject": {"type": "string", "enum": ["customer", "loan", "application"]},
     "subject_id": {"type": "string", "pattern": SUBJECT_ID},
     "ingestion_id": {"type": "string", "format": "uuid", "pattern": UUID_TEXT},
+    "day": DAY_SCHEMA,
+    "before": DAY_SCHEMA,
+    "after": DAY_SCHEMA,
+    "aggregate": {"type": "string", "enum": ["customer", "loan"]},
+    "aggregate_id": ID_SCHEMA,
 }
+
+
+def path_day(text: str) -> date | None:
+    """The day that a path names, None where it is none."""
+    with suppress(ValueError):
+        return date.fromisoformat(text) if _DAY.fullmatch(text) else None
+    return None
 
 
 def path_number(text: str) -> int | None:

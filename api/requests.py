@@ -26,6 +26,7 @@ from api.fields import (
     Amount,
     Day,
     Id,
+    Instant,
     Name,
     PageLength,
     PhoneNumber,
@@ -180,6 +181,12 @@ class DayQuery(Request):
     """As of which day; today where it is left out."""
 
     on: Day | None = None
+
+
+class KnownQuery(Request):
+    """And as known at which instant, beside what is known now."""
+
+    known_at: Instant | None = None
 
 
 class StatementQuery(Request):
