@@ -19,7 +19,14 @@ from msgspec import Struct
 from credit_es.domain import customer, loan
 from credit_es.domain.customer import Customer, RegisterCustomer, decide_registration
 from credit_es.domain.errors import UnknownCustomerError
-from credit_es.domain.events import CustomerEvent, CustomerRegistered, Decision, Event, LoanEvent
+from credit_es.domain.events import (
+    CustomerEvent,
+    CustomerRegistered,
+    Decision,
+    Event,
+    LoanEvent,
+    PolicyAdopted,
+)
 from credit_es.domain.lending import ApplyForLoan, decide_loan
 from credit_es.domain.loan import Loan
 from credit_es.domain.policy import Policy, judge, load_policy
@@ -34,6 +41,7 @@ from credit_es.store.mapper import (
     Recorded,
     customer_stream,
     loan_stream,
+    policy_stream,
     stream_of,
 )
 from credit_es.store.numbers import Numbers
@@ -108,6 +116,7 @@ class Lending(Application[UUID]):
         self.keys = IdempotencyKeys(self.database)
         self._bulk = BulkAppend(self.database)
         self._timezone = settings.timezone
+        self._policy_is_recorded = False
 
     def today(self) -> date:
         """The business date."""
@@ -146,9 +155,27 @@ class Lending(Application[UUID]):
             assert isinstance(decision, Decision)
             outcome = Outcome(decision=decision, version=who.version + 1)
             facts = [(outcome.version, decision), *((1, fact) for fact in opened)]
-            return Decided(facts=facts, outcome=outcome)
+            return Decided(facts=[*self.adoption(), *facts], outcome=outcome)
 
         return self.command(decide, Outcome, by, once)
+
+    def adoption(self) -> Facts:
+        """What is recorded with a decision while the log does not hold its policy; else nothing.
+
+        Who loses the race to record it decides again, and finds it there.
+        """
+        if self._policy_is_recorded:
+            return []
+        if self.reader.event(policy_stream(self.policy.hash), 1) is not None:
+            self._policy_is_recorded = True
+            return []
+        adopted = PolicyAdopted(
+            occurred_on=self.today(),
+            policy_hash=self.policy.hash,
+            name=self.policy.name,
+            content=self.policy.content,
+        )
+        return [(1, adopted)]
 
     def load(self, customer_number: int) -> tuple[Customer, list[Loan]]:
         """A customer and all of their loans, from their streams; two round trips at most.

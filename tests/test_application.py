@@ -5,6 +5,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -34,12 +35,13 @@ from credit_es.domain.events import (
     LoanDeclined,
     LoanImported,
     LoansImported,
+    PolicyAdopted,
 )
 from credit_es.domain.lending import decide_loan
 from credit_es.domain.values import ImportedLoan, Reason, Source
 from credit_es.store.database import StoreUnavailableError
 from credit_es.store.idempotency import KeyReusedError, Once
-from credit_es.store.mapper import Entry, customer_stream, loan_stream
+from credit_es.store.mapper import Entry, customer_stream, loan_stream, policy_stream
 from credit_es.store.numbers import BLOCK
 from tests.store.given import ASHA, BY, asks, person, settings
 
@@ -67,6 +69,17 @@ def another_process(database_url: str, schema: str) -> Iterator[Lending]:
 def facts(lending: Lending) -> list[Event]:
     """The whole log."""
     return [entry.fact for entry in entries(lending)]
+
+
+def adopted(lending: Lending) -> PolicyAdopted:
+    """What the first decision under a policy brings into the log."""
+    policy = lending.policy
+    return PolicyAdopted(
+        occurred_on=lending.today(),
+        policy_hash=policy.hash,
+        name=policy.name,
+        content=policy.content,
+    )
 
 
 def entries(lending: Lending) -> list[Entry]:
@@ -152,7 +165,24 @@ def test_an_approval_and_its_loan_are_recorded_together(lending: Lending) -> Non
     )
     assert outcome == Outcome(decision=approved, version=2)
     assert len(opened) == 1
-    assert facts(lending) == [customer, approved, *opened]
+    assert facts(lending) == [customer, adopted(lending), approved, *opened]
+
+
+def test_a_policy_is_recorded_once_before_the_first_decision_under_it(
+    database_url: str, schema: str, lending: Lending, another_process: Lending
+) -> None:
+    processes = (lending, another_process)
+    customers = [lending.register(ASHA, BY).customer_number for _ in range(8)]
+    all_at_once(lambda n: processes[n % 2].apply_for_loan(asks(customers[n]), BY), 8)
+    with closing(Lending(settings(database_url, schema, policy="literal"))) as literal:
+        literal.apply_for_loan(asks(customers[0]), BY)
+    told = facts(lending)
+    first, second = (at for at, fact in enumerate(told) if isinstance(fact, PolicyAdopted))
+    assert told[first] == adopted(lending)
+    assert told[second] == adopted(literal)
+    assert not any(isinstance(fact, Decision) for fact in told[:first])
+    assert isinstance(told[second + 1], Decision)
+    assert len(lending.reader.stream(policy_stream(literal.policy.hash))) == 1
 
 
 @pytest.mark.parametrize("loans", [0, 1, 3])
@@ -162,9 +192,10 @@ def test_a_decision_loads_in_two_round_trips_at_most_and_appends_in_one_statemen
     lending = Lending(settings(database_url, schema), pool_size=1)
     for number in (FIRST, FIRST + 1):
         lending.register(ASHA, BY)
-        for _ in range(max(loans, number - FIRST)):
+        for _ in range(max(loans, 2 * (number - FIRST))):
             lending.apply_for_loan(asks(number), BY)
-    # The connection has prepared its statements by now, and blocks of numbers are taken.
+    # By now the connection has prepared its statements, blocks of numbers are taken, and the policy
+    # is known to be recorded.
     wire = tmp_path / "wire"
     with wire.open("wb") as output:
         with lending.database.connection() as conn:
@@ -188,7 +219,7 @@ def test_a_refusal_is_a_fact_and_no_loan(lending: Lending) -> None:
     outcome = lending.apply_for_loan(asks(FIRST, "99000000.00"), BY)
     assert isinstance(outcome.decision, LoanDeclined)
     assert outcome.decision.verdict.reasons[0] == Reason.OVER_LIMIT
-    assert facts(lending) == [customer, outcome.decision]
+    assert facts(lending) == [customer, adopted(lending), outcome.decision]
     assert lending.load(FIRST)[1] == []
 
 

@@ -216,6 +216,14 @@ class LoanBurdenRaised(Fact, frozen=True, kw_only=True, tag="credit.LoanBurdenRa
     amount: Decimal
 
 
+class PolicyAdopted(Fact, frozen=True, kw_only=True, tag="credit.PolicyAdopted"):
+    """The first decision under a policy was made; ``policy_hash`` is the SHA-256 of ``content``."""
+
+    policy_hash: str
+    name: str
+    content: str
+
+
 class IngestionRequested(Fact, frozen=True, kw_only=True, tag="credit.IngestionRequested"):
     """Two workbooks were handed in."""
 
@@ -261,4 +269,4 @@ LoanEvent = (
 )
 IngestionEvent = IngestionRequested | IngestionFinished | IngestionFailed
 Decision = LoanApproved | LoanDeclined
-Event = CustomerEvent | LoanEvent | IngestionEvent
+Event = CustomerEvent | LoanEvent | PolicyAdopted | IngestionEvent

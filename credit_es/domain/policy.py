@@ -60,9 +60,14 @@ class Policy(Struct, frozen=True, kw_only=True, dict=True, forbid_unknown_fields
     requested_amount_counts: bool
 
     @cached_property
+    def content(self) -> str:
+        """All that the policy says, as canonical JSON: what the log keeps of it."""
+        return msgspec.json.encode(self, order="sorted").decode()
+
+    @cached_property
     def hash(self) -> str:
         """SHA-256 of the policy's content, in hexadecimal."""
-        return hashlib.sha256(msgspec.json.encode(self, order="sorted")).hexdigest()
+        return hashlib.sha256(self.content.encode()).hexdigest()
 
 
 def load_policy(name_or_path: str) -> Policy:
@@ -78,6 +83,14 @@ def load_policy(name_or_path: str) -> Policy:
             f"or one of the shipped ones: {names}."
         ) from error
     return parse_policy(text)
+
+
+def recorded_policy(content: str) -> Policy:
+    """The policy whose ``content`` the log keeps; raises ``PolicyError`` where it is none."""
+    try:
+        return msgspec.json.decode(content, type=Policy)
+    except msgspec.MsgspecError as error:
+        raise PolicyError(f"The recorded policy cannot be read: {error}.") from error
 
 
 def parse_policy(text: str) -> Policy:

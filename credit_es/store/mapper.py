@@ -11,7 +11,7 @@ from eventsourcing.domain import DomainEventProtocol
 from eventsourcing.persistence import Mapper, StoredEvent
 from msgspec import Struct
 
-from credit_es.domain.events import CustomerEvent, Event, LoanEvent
+from credit_es.domain.events import CustomerEvent, Event, LoanEvent, PolicyAdopted
 
 NAMESPACE: Final = UUID("8f5d4a52-6f0e-5c62-9d4b-0a6f1c9a7e10")
 """Of the uuid5 that names a stream; it never changes."""
@@ -96,6 +96,11 @@ def ingestion_stream(ingestion_id: str) -> UUID:
     return uuid5(NAMESPACE, f"ingestion/{ingestion_id}")
 
 
+def policy_stream(policy_hash: str) -> UUID:
+    """The stream of one policy."""
+    return uuid5(NAMESPACE, f"policy/{policy_hash}")
+
+
 @lru_cache(STREAMS_KEPT)
 def _stream(kind: str, number: int) -> UUID:
     # What uuid5 does, at six tenths of its time.
@@ -109,6 +114,8 @@ def stream_of(fact: Event) -> UUID:
         return customer_stream(fact.customer_number)
     if isinstance(fact, LoanEvent):
         return loan_stream(fact.loan_number)
+    if isinstance(fact, PolicyAdopted):
+        return policy_stream(fact.policy_hash)
     return ingestion_stream(fact.ingestion_id)
 
 

@@ -1,12 +1,20 @@
 """A policy is read from TOML or refused in a sentence, and its hash is that of what it says."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from credit_es.domain.policy import SHIPPED, Policy, PolicyError, load_policy, parse_policy
+from credit_es.domain.policy import (
+    SHIPPED,
+    Policy,
+    PolicyError,
+    load_policy,
+    parse_policy,
+    recorded_policy,
+)
 from tests.scenario import LITERAL, STANDARD
 
 TEXT = (SHIPPED / "standard.toml").read_text("utf-8")
@@ -175,6 +183,20 @@ def test_a_policy_without_slabs_lends_nothing_and_is_refused() -> None:
 )
 def test_the_edge_of_what_can_be_meant_is_taken(old: str, new: str) -> None:
     assert parse_policy(with_line(old, new)).hash != STANDARD.hash
+
+
+@pytest.mark.parametrize("policy", [STANDARD, LITERAL])
+def test_a_policy_is_read_back_from_the_content_that_its_hash_is_of(policy: Policy) -> None:
+    again = recorded_policy(policy.content)
+    assert again == policy
+    assert (again.content, again.hash) == (policy.content, policy.hash)
+    assert hashlib.sha256(policy.content.encode()).hexdigest() == policy.hash
+
+
+def test_content_that_says_more_or_less_than_a_policy_is_refused() -> None:
+    for content in ("{}", "{", STANDARD.content.replace('"version"', '"edition"')):
+        with pytest.raises(PolicyError, match="cannot be read"):
+            recorded_policy(content)
 
 
 @pytest.mark.parametrize("name", ["standrad", "policies/none.toml", "..", ""])

@@ -14,7 +14,7 @@ from credit_es.domain.values import Reason
 from tests.api.client import PERSON, Answer, Server, environment_of, prepare, serving
 from tests.faults.holds import appends_held, appends_waiting
 from tests.processes import until
-from tests.store.given import settings
+from tests.store.given import BY, settings
 from tests.test_application import assert_some_order_explains
 
 pytestmark = pytest.mark.fault
@@ -74,6 +74,8 @@ def two_processes(
     prepare(database_url, schema)
     environment = environment_of(database_url, schema, redis_url, CREDIT_API_WORKERS="1")
     lending = Lending(settings(database_url, schema))
+    # Else the first two decisions would compete to record their policy, not for the customer.
+    lending.record(lending.adoption(), BY)
     with ExitStack() as stack:
         servers = [stack.enter_context(serving(environment, first=first)) for _ in range(2)]
         yield House(lending, servers)

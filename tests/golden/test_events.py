@@ -34,9 +34,11 @@ from credit_es.domain.events import (
     LoansImported,
     LoansRestated,
     LoanWrittenOff,
+    PolicyAdopted,
     RepaymentReceived,
     RepaymentReversed,
 )
+from credit_es.domain.policy import load_policy
 from credit_es.domain.values import (
     Basis,
     Counts,
@@ -278,6 +280,12 @@ EXPECTED: Final[tuple[Event, ...]] = (
         loan_number=10_000_003,
         repayment=3,
         amount=Decimal("3000.00"),
+    ),
+    PolicyAdopted(
+        occurred_on=date(2026, 1, 15),
+        policy_hash=load_policy("standard").hash,
+        name="standard",
+        content=load_policy("standard").content,
     ),
     IngestionRequested(
         occurred_on=date(2026, 1, 15),
