@@ -26,6 +26,7 @@ from credit_es.domain.events import (
     LoansImported,
     LoansRestated,
     LoanWrittenOff,
+    PolicyAdopted,
     RepaymentReceived,
     RepaymentReversed,
 )
@@ -38,6 +39,8 @@ def in_words(fact: Event) -> str:
         return _of_customer(fact)
     if isinstance(fact, LoanEvent):
         return _of_loan(fact)
+    if isinstance(fact, PolicyAdopted):
+        return f"Policy {fact.name} first used, with the hash {fact.policy_hash}"
     return _of_ingestion(fact)
 
 

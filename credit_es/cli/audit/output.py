@@ -9,15 +9,13 @@ import sys
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
+from credit_es.audit.cells import harmless
 from credit_es.cli import context
 from credit_es.cli.context import CommandError, ExitCode
-
-FORMULAS: Final = ("=", "+", "-", "@", "\t", "\r")
-"""With what a cell begins that Excel and its like calculate."""
 
 Cell = str | int | Decimal | date | datetime | bool | None
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
@@ -43,11 +41,6 @@ def show(
         writer.writerows([_harmless(cell) for cell in row] for row in rows)
     else:
         _table(headings, rows)
-
-
-def harmless(text: str) -> str:
-    """A text that no spreadsheet takes for a formula."""
-    return f"'{text}" if text.startswith(FORMULAS) else text
 
 
 def _harmless(cell: Cell) -> str:

@@ -1,0 +1,331 @@
+"""The log, or a selection of it, as files that anybody can read, with a manifest to check them by.
+
+JSON Lines and CSV are one file in the order of the log. Parquet is written in shards cut by
+customer (``customer_number`` modulo their number), each in the order of the log, so that a
+customer's whole history lies in one file; facts of no customer are in the first.
+"""
+
+import csv
+import hashlib
+import heapq
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import date, datetime
+from operator import attrgetter
+from pathlib import Path
+from typing import IO, Any, Final, Literal, Protocol
+from uuid import UUID
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+from eventsourcing.persistence import Notification
+from msgspec import Struct
+
+from credit_es.audit.cells import harmless, unescaped
+from credit_es.store.log import Log
+from credit_es.store.mapper import DECODER
+
+Format = Literal["jsonl", "csv", "parquet"]
+MANIFEST: Final = "manifest.json"
+SHARDS: Final = 8
+ROWS_A_GROUP: Final = 20_000
+CHUNK: Final = 2**20
+
+Progress = Callable[[int, int], None]
+"""Called with the position reached and the last one to be reached."""
+
+
+class ExportError(Exception):
+    """A folder that cannot be written or read; the message says what to do."""
+
+
+class Selection(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Which facts; ``recorded_from`` to ``recorded_to``, the latter excluded. All by default."""
+
+    customer: int | None = None
+    kinds: tuple[str, ...] = ()
+    recorded_from: datetime | None = None
+    recorded_to: datetime | None = None
+
+    def takes(self, fact: "ExportedFact") -> bool:
+        """Whether a fact is meant."""
+        return (
+            (self.customer is None or fact.customer_number == self.customer)
+            and (not self.kinds or fact.topic in self.kinds)
+            and (self.recorded_from is None or fact.recorded_at >= self.recorded_from)
+            and (self.recorded_to is None or fact.recorded_at < self.recorded_to)
+        )
+
+
+class ExportedFile(Struct, frozen=True, kw_only=True):
+    """A file of an export, with its SHA-256 in hexadecimal."""
+
+    name: str
+    facts: int
+    sha256: str
+
+
+class Manifest(Struct, frozen=True, kw_only=True):
+    """What an export holds; ``upto`` is the position of the log that it was read to.
+
+    ``first_position`` and ``last_position`` are those of its facts, None where there are none.
+    """
+
+    format: Format
+    selection: Selection
+    upto: int
+    facts: int
+    first_position: int | None
+    last_position: int | None
+    files: tuple[ExportedFile, ...]
+
+
+class ExportedFact(Struct, frozen=True, kw_only=True):
+    """A row of the log, with what can be searched by in columns of its own; ``state`` is JSON."""
+
+    position: int
+    stream_id: str
+    version: int
+    topic: str
+    occurred_on: date
+    recorded_at: datetime
+    actor: str
+    correlation_id: str
+    causation_id: str | None
+    customer_number: int | None
+    loan_number: int | None
+    state: str
+
+
+COLUMNS: Final = ExportedFact.__struct_fields__
+SCHEMA: Final = pa.schema(
+    [
+        pa.field("position", pa.int64(), nullable=False),
+        pa.field("stream_id", pa.string(), nullable=False),
+        pa.field("version", pa.int64(), nullable=False),
+        pa.field("topic", pa.string(), nullable=False),
+        pa.field("occurred_on", pa.date32(), nullable=False),
+        pa.field("recorded_at", pa.timestamp("us", tz="UTC"), nullable=False),
+        pa.field("actor", pa.string(), nullable=False),
+        pa.field("correlation_id", pa.string(), nullable=False),
+        pa.field("causation_id", pa.string()),
+        pa.field("customer_number", pa.int64()),
+        pa.field("loan_number", pa.int64()),
+        pa.field("state", pa.string(), nullable=False),
+    ]
+)
+
+
+class Writer(Protocol):
+    """Takes facts in the order of the log."""
+
+    def write(self, fact: ExportedFact) -> None:
+        """Take one."""
+        ...
+
+    def close(self) -> list[tuple[Path, int]]:
+        """End all files; returns each with the number of its facts."""
+        ...
+
+
+def export(
+    log: Log,
+    folder: Path,
+    how: Format,
+    *,
+    selection: Selection,
+    shards: int = SHARDS,
+    progress: Progress = lambda _reached, _head: None,
+) -> Manifest:
+    """Write the facts up to where the log may be read now; the manifest comes last.
+
+    Raises ``ExportError`` where the folder has something in it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        raise ExportError(f"{folder} is not empty: give a folder that is, or a new one.")
+    upto = log.head().safe
+    writer = _writer(folder, how, shards)
+    first = last = None
+    count = 0
+    for fact in selected(log, selection, upto, progress):
+        writer.write(fact)
+        first, last, count = first or fact.position, fact.position, count + 1
+    manifest = Manifest(
+        format=how,
+        selection=selection,
+        upto=upto,
+        facts=count,
+        first_position=first,
+        last_position=last,
+        files=tuple(
+            ExportedFile(name=path.name, facts=facts, sha256=digest_of(path))
+            for path, facts in writer.close()
+        ),
+    )
+    text = msgspec.json.format(msgspec.json.encode(manifest))
+    (folder / MANIFEST).write_bytes(text + b"\n")
+    return manifest
+
+
+def selected(
+    log: Log, selection: Selection, upto: int, progress: Progress
+) -> Iterator[ExportedFact]:
+    """The selected facts of the log up to a position."""
+    for batch in log.tail(0, upto=upto):
+        for event in batch:
+            fact = exported(event)
+            if selection.takes(fact):
+                yield fact
+        progress(batch[-1].id, upto)
+
+
+def exported(event: Notification) -> ExportedFact:
+    """A row of the log as it is exported."""
+    assert isinstance(event.originator_id, UUID)
+    entry = DECODER.decode(event.state)
+    return ExportedFact(
+        position=event.id,
+        stream_id=str(event.originator_id),
+        version=event.originator_version,
+        topic=event.topic,
+        occurred_on=entry.fact.occurred_on,
+        recorded_at=entry.recorded_at,
+        actor=entry.actor,
+        correlation_id=entry.correlation_id,
+        causation_id=entry.causation_id,
+        customer_number=getattr(entry.fact, "customer_number", None),
+        loan_number=getattr(entry.fact, "loan_number", None),
+        state=event.state.decode(),
+    )
+
+
+def digest_of(path: Path) -> str:
+    """The SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as content:
+        while chunk := content.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """What an export says of itself; raises ``ExportError`` where it is none."""
+    try:
+        return msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
+    except (OSError, msgspec.DecodeError) as error:
+        raise ExportError(f"{folder} is no complete export: {error}.") from error
+
+
+def read_facts(folder: Path, manifest: Manifest) -> Iterator[ExportedFact]:
+    """The facts of an export in the order of the log, as many in memory as a shard's row group.
+
+    Raises ``ExportError`` where a file cannot be read.
+    """
+    read = {"jsonl": _read_jsonl, "csv": _read_csv, "parquet": _read_parquet}[manifest.format]
+    files = [read(folder / file.name) for file in manifest.files]
+    try:
+        yield from heapq.merge(*files, key=attrgetter("position"))
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise ExportError(f"{folder} cannot be read back: {error}.") from error
+
+
+def _writer(folder: Path, how: Format, shards: int) -> Writer:
+    match how:
+        case "jsonl":
+            return _Jsonl(folder / "facts.jsonl")
+        case "csv":
+            return _Csv(folder / "facts.csv")
+        case "parquet":
+            return _Parquet(folder, shards)
+
+
+class _Jsonl:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: IO[bytes] = path.open("wb")
+        self._count = 0
+
+    def write(self, fact: ExportedFact) -> None:
+        self._file.write(msgspec.json.encode(fact) + b"\n")
+        self._count += 1
+
+    def close(self) -> list[tuple[Path, int]]:
+        self._file.close()
+        return [(self._path, self._count)]
+
+
+class _Csv:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: IO[str] = path.open("w", encoding="utf-8", newline="")
+        self._rows = csv.writer(self._file)
+        self._rows.writerow(COLUMNS)
+        self._count = 0
+
+    def write(self, fact: ExportedFact) -> None:
+        self._rows.writerow(
+            harmless(str(msgspec.to_builtins(value))) if value is not None else ""
+            for value in (getattr(fact, name) for name in COLUMNS)
+        )
+        self._count += 1
+
+    def close(self) -> list[tuple[Path, int]]:
+        self._file.close()
+        return [(self._path, self._count)]
+
+
+class _Parquet:
+    def __init__(self, folder: Path, shards: int) -> None:
+        self._stack = ExitStack()
+        self._paths = [folder / f"facts-{shard:04}.parquet" for shard in range(shards)]
+        self._writers = [
+            self._stack.enter_context(pq.ParquetWriter(path, SCHEMA, compression="zstd"))
+            for path in self._paths
+        ]
+        self._waiting: list[list[ExportedFact]] = [[] for _ in self._paths]
+        self._counts = [0 for _ in self._paths]
+
+    def write(self, fact: ExportedFact) -> None:
+        shard = (fact.customer_number or 0) % len(self._paths)
+        self._waiting[shard].append(fact)
+        if len(self._waiting[shard]) >= ROWS_A_GROUP:
+            self._flush(shard)
+
+    def _flush(self, shard: int) -> None:
+        facts = self._waiting[shard]
+        columns: list[Any] = [
+            pa.array([getattr(fact, name) for fact in facts], SCHEMA.field(name).type)
+            for name in COLUMNS
+        ]
+        self._writers[shard].write_table(pa.Table.from_arrays(columns, schema=SCHEMA))
+        self._counts[shard] += len(facts)
+        facts.clear()
+
+    def close(self) -> list[tuple[Path, int]]:
+        for shard in range(len(self._paths)):
+            self._flush(shard)
+        self._stack.close()
+        return list(zip(self._paths, self._counts, strict=True))
+
+
+def _read_jsonl(path: Path) -> Iterator[ExportedFact]:
+    decoder = msgspec.json.Decoder(ExportedFact)
+    with path.open("rb") as lines:
+        yield from map(decoder.decode, lines)
+
+
+def _read_csv(path: Path) -> Iterator[ExportedFact]:
+    csv.field_size_limit(2**27)
+    with path.open(encoding="utf-8", newline="") as lines:
+        for row in csv.DictReader(lines):
+            given = {name: unescaped(value) or None for name, value in row.items()}
+            yield msgspec.convert(given, ExportedFact, strict=False)
+
+
+def _read_parquet(path: Path) -> Iterator[ExportedFact]:
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(1000):
+            for row in batch.to_pylist():
+                yield ExportedFact(**row)
