@@ -277,13 +277,22 @@ def _guard(reading: int) -> Never:
         _signal_group(pid, number, leader_only=True)
     end = time.monotonic() + GUARDIAN_PATIENCE_S
     while live and time.monotonic() < end:
-        for pid in [pid for pid in live if not _signal_group(pid, 0, leader_only=True)]:
+        for pid in [pid for pid in live if not _runs(pid)]:
             _signal_group(pid, signal.SIGKILL)
             del live[pid]
         time.sleep(POLL_S)
     for pid in live:
         _signal_group(pid, signal.SIGKILL)
     os._exit(0)
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process is there and has not ended: who adopted it may reap it late, or never."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:  # it is gone, or this is no Linux
+        return _signal_group(pid, 0, leader_only=True)
+    return state != "Z"
 
 
 def _signal_group(pid: int, number: int, *, leader_only: bool = False) -> bool:

@@ -6,16 +6,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 import pytest
 
+from credit_es.cli.supervisor import GUARDIAN_PATIENCE_S, LIBC
 from tests.processes import LISTED, Seen, processes_with, until
 
 pytestmark = [
     pytest.mark.fault,
     pytest.mark.skipif(not LISTED, reason="only Linux lists processes with their environment"),
 ]
+
+PR_SET_CHILD_SUBREAPER: Final = 36
 
 # A stage of servers that take long to die, one of services that start a child of their own.
 SCRIPT = """
@@ -96,6 +101,24 @@ def test_nothing_outlives_a_killed_supervisor(marks: Path) -> None:
     supervisor.kill()
     supervisor.wait(5)
     assert until_alone(marks, timeout_s=8) == []
+
+
+@pytest.mark.skipif(LIBC is None, reason="only Linux lets us adopt orphans")
+def test_the_guardian_does_not_wait_for_what_ended_and_is_not_reaped(marks: Path) -> None:
+    assert LIBC
+    LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    orphans: set[int] = set()
+    try:
+        supervisor = started(marks)
+        orphans = {process.pid for process in family(marks)} - {supervisor.pid}
+        supervisor.kill()
+        supervisor.wait(5)
+        assert until_alone(marks, timeout_s=GUARDIAN_PATIENCE_S / 2) == []
+    finally:
+        LIBC.prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+        for pid in orphans:
+            with suppress(ChildProcessError):
+                os.waitpid(pid, 0)
 
 
 @pytest.mark.parametrize(
