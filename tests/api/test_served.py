@@ -14,12 +14,11 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from api.app import Services
 from credit_es.application import fold_customer, fold_loan
 from credit_es.domain.events import LoanApproved, LoanDeclined
 from credit_es.domain.policy import judge
 from credit_es.store.mapper import customer_stream, loan_stream
-from tests.api.client import PERSON, Answer, Server, environment_of, form, prepare, serving
+from tests.api.client import PERSON, Answer, Api, Server, environment_of, form, prepare, serving
 from tests.servers import RunningServer
 
 # Each starts a gunicorn of its own.
@@ -30,8 +29,9 @@ AMOUNTS = [*[400_000] * 6, *[1_000] * 6, *[900_000] * 4, *[250] * 4]
 
 
 def test_twenty_simultaneous_applications_end_as_some_sequential_order_would(
-    server: Server, services: Services
+    shared_server: Server, shared: Api
 ) -> None:
+    server, services = shared_server, shared.services
     customer = server.send("POST", "/register", PERSON).json["customer_id"]
     start = threading.Barrier(len(AMOUNTS))
 
@@ -170,7 +170,8 @@ def test_a_request_that_runs_when_the_stop_comes_is_answered(
             assert waiting.result(10).status == 201
 
 
-def test_every_log_line_of_a_request_has_its_id_and_no_name(server: Server) -> None:
+def test_every_log_line_of_a_request_has_its_id_and_no_name(shared_server: Server) -> None:
+    server = shared_server
     server.send("POST", "/register", PERSON, X_Request_Id="request-7")
     server.send("GET", "/customers?phone_number=9876543210")
     lines = [json.loads(line) for line in server.log().splitlines()]

@@ -31,7 +31,7 @@ AMOUNTS = itertools.cycle([400_000, 700_000, 900_000])
 TERMS = {"interest_rate": 12, "tenure": 360}
 GIVE_UP_S = 60
 PAUSE_S = 0.02
-TURN_S = 3
+TURN_S = 1
 """How long the lender waits for a worker before the next workbooks."""
 NOT_NOW = {409, 503}
 A_WORKBOOK = 10

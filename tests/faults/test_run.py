@@ -71,22 +71,20 @@ def test_what_is_killed_comes_back(service: Service) -> None:
     assert service.processes() == []
 
 
-def test_a_second_run_says_that_one_runs_and_where(service: Service) -> None:
+def test_a_command_finds_the_service_of_its_checkout_and_a_second_run_says_where_it_is(
+    service: Service,
+) -> None:
+    alone = service.command("migrate")
+    assert alone.returncode == 1
+    assert "no service of this checkout is running" in alone.stderr
     service.start()
+    assert service.command("migrate").returncode == 0
     assert service.child is not None
     second = service.command("run")
     assert second.returncode == 1
     assert f"running already: http://127.0.0.1:{service.port}" in second.stderr
     assert f"kill {service.child.pid}" in second.stderr
     assert service.lives()
-
-
-def test_a_command_finds_the_service_of_its_checkout(service: Service) -> None:
-    alone = service.command("migrate")
-    assert alone.returncode == 1
-    assert "no service of this checkout is running" in alone.stderr
-    service.start()
-    assert service.command("migrate").returncode == 0
     service.signal(signal.SIGINT)
     assert service.command("migrate").returncode == 1
 
