@@ -203,7 +203,10 @@ class ReasonInWords(Answer, frozen=True, kw_only=True):
 
 
 class DecisionView(Answer, frozen=True, kw_only=True):
-    """A decision and everything it rests on; ``decided_on`` is its business date."""
+    """A decision and everything it rests on; ``decided_on`` is its business date.
+
+    ``application_id`` and ``note`` are null where the policy decided without a review.
+    """
 
     decision_id: str
     customer_id: int
@@ -223,6 +226,8 @@ class DecisionView(Answer, frozen=True, kw_only=True):
     policy: PolicyUsed
     seen: Seen
     reasons: list[ReasonInWords]
+    application_id: str | None
+    note: str | None
 
 
 class DecisionPage(Answer, frozen=True, kw_only=True):

@@ -17,11 +17,13 @@ from api.resources.ingestions import AllIngestions, IngestionReport, OneIngestio
 from api.resources.loans import CheckEligibility, CreateLoan, ViewLoan, ViewLoans
 from api.resources.past import Changes, PastCustomer, PastLoan
 from api.resources.repayments import LoanPayoff, LoanSchedule, Repayments, Reversal, WriteOff
+from api.resources.reviews import Approve, Decline, OneReview, Reviews
 from api.resources.statements import CustomerStatement, StatementWorkbook
 from credit_es.application import Lending
 from credit_es.audit.decisions import Audit
 from credit_es.audit.then import Past
 from credit_es.importing import Importing
+from credit_es.reviewing import Reviewing
 from credit_es.servicing import Servicing
 from credit_es.settings import Settings
 from credit_es.store.ingestions import Ingestions
@@ -74,7 +76,8 @@ def create_app(services: Services) -> "falcon.App[falcon.Request, falcon.Respons
     replica = services.replica.database if services.replica else None
     reports = [Ingestions(replica), ingestions] if replica else [ingestions]
     all_ingestions = AllIngestions(importing, broker.enqueue, upload_limit=services.upload_limit)
-    servicing, account = Servicing(lending), CustomerStatement(lending, read_model)
+    servicing, reviewing = Servicing(lending), Reviewing(lending)
+    account = CustomerStatement(lending, read_model)
     past = Past(lending.reader, lending.policy, lending.today)
     routes: list[tuple[str, Described]] = [
         ("/register", Register(lending)),
@@ -89,6 +92,10 @@ def create_app(services: Services) -> "falcon.App[falcon.Request, falcon.Respons
         ("/customers/{customer_id}/corrections", Corrections(servicing)),
         ("/customers/{customer_id}/statement", account),
         ("/customers/{customer_id}/statement.xlsx", StatementWorkbook(account)),
+        ("/reviews", Reviews(lending, read_model)),
+        ("/reviews/{application_id}", OneReview(lending, read_model)),
+        ("/reviews/{application_id}/approve", Approve(reviewing)),
+        ("/reviews/{application_id}/decline", Decline(reviewing)),
         ("/loans/{loan_id}/schedule", LoanSchedule(lending, read_model)),
         ("/loans/{loan_id}/repayments", Repayments(servicing, read_model)),
         ("/loans/{loan_id}/repayments/{repayment_id}/reversal", Reversal(servicing)),

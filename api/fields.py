@@ -43,6 +43,7 @@ _DAY: Final = re.compile(DAY)
 _INSTANT: Final = re.compile(INSTANT)
 _PHONE: Final = re.compile(PHONE)
 _UUID: Final = re.compile(UUID_TEXT)
+_DECISION_ID: Final = re.compile(DECISION_ID, re.ASCII)
 _DIGITS: Final = re.compile(r"-?(0|[1-9][0-9]{0,18})")
 _LONGEST_PHONE: Final = 15
 
@@ -170,6 +171,7 @@ PATH_PARAMETERS: Final[Mapping[str, dict[str, Any]]] = {
     "repayment_id": {"type": "string", "pattern": DECISION_ID},
     "subject": {"type": "string", "enum": ["customer", "loan", "application"]},
     "subject_id": {"type": "string", "pattern": SUBJECT_ID},
+    "application_id": {"type": "string", "pattern": DECISION_ID},
     "ingestion_id": {"type": "string", "format": "uuid", "pattern": UUID_TEXT},
     "day": DAY_SCHEMA,
     "before": DAY_SCHEMA,
@@ -190,6 +192,11 @@ def path_number(text: str) -> int | None:
     """The id that a path names, None where it is none that anything could have."""
     number = int(text) if _DIGITS.fullmatch(text) else 0
     return number if 1 <= number <= LARGEST_ID else None
+
+
+def is_application_id(text: str) -> bool:
+    """Whether a text could be the id of an application."""
+    return _DECISION_ID.fullmatch(text) is not None
 
 
 def path_uuid(text: str) -> UUID | None:

@@ -31,7 +31,7 @@ _REQUEST_ID: Final = {
     "schema": {"type": "string", "pattern": "^[!-~]{1,128}$"},
 }
 _LOCATION: Final = {
-    "description": "Where the ingestion can be followed.",
+    "description": "Where what was accepted can be followed.",
     "schema": {"type": "string", "format": "uri-reference"},
 }
 _NEXT: Final = {
@@ -40,6 +40,7 @@ _NEXT: Final = {
 }
 _WHAT: Final[Mapping[int, str]] = {
     400: "The body cannot be read.",
+    403: "Whoever asked for it may not decide on it.",
     404: "There is no such thing.",
     405: "The path has other methods; `Allow` names them.",
     409: "What is recorded does not allow it, or not now; `detail` says what would be right.",

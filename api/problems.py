@@ -18,7 +18,9 @@ from credit_es.application import ContendedError
 from credit_es.domain.errors import (
     DomainError,
     ForbiddenError,
+    FourEyesError,
     NotAllowedError,
+    UnknownApplicationError,
     UnknownCustomerError,
     UnknownDecisionError,
     UnknownIngestionError,
@@ -134,6 +136,7 @@ def add_error_handlers(app: "falcon.App[falcon.Request, falcon.Response]") -> No
     app.add_error_handler(ParseException, _via(_broken_chunks))
     app.add_error_handler(DomainError, _via(_unknown))
     app.add_error_handler(ForbiddenError, _via(_forbidden))
+    app.add_error_handler(FourEyesError, _via(_four_eyes))
     app.add_error_handler(NotAllowedError, _not_allowed)
     app.add_error_handler(KeyReusedError, _via(_key_reused))
     app.add_error_handler(BusyError, _via(_busy))
@@ -157,6 +160,7 @@ def _unknown(error: Exception) -> ProblemError:
         UnknownDecisionError: "unknown-decision",
         UnknownIngestionError: "unknown-ingestion",
         UnknownRepaymentError: "unknown-repayment",
+        UnknownApplicationError: "unknown-application",
     }
     kind = next((kind for of, kind in kinds.items() if isinstance(error, of)), "unknown")
     return ProblemError(HTTPStatus.NOT_FOUND, kind, _sentence(error))
@@ -164,6 +168,10 @@ def _unknown(error: Exception) -> ProblemError:
 
 def _forbidden(error: Exception) -> ProblemError:
     return ProblemError(HTTPStatus.CONFLICT, "not-allowed", _sentence(error))
+
+
+def _four_eyes(error: Exception) -> ProblemError:
+    return ProblemError(HTTPStatus.FORBIDDEN, "four-eyes", _sentence(error))
 
 
 def _not_allowed(

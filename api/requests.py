@@ -20,6 +20,7 @@ from pydantic.json_schema import models_json_schema
 from pydantic_core import PydanticCustomError
 
 from api.fields import (
+    DECISION_ID,
     LARGEST_ID,
     PHONE_SCHEMA,
     UUID_TEXT,
@@ -175,6 +176,20 @@ class ReasonRequest(Request):
     """Why something is taken back or given up: 1 to 500 printable characters after trimming."""
 
     reason: Reason
+
+
+class NoteRequest(Request):
+    """Why an application is approved or declined: 1 to 500 printable characters after trimming."""
+
+    note: Reason
+
+
+class ReviewsQuery(Request):
+    """Applications of one status; ``after`` is the last id of the page before."""
+
+    status: Literal["pending", "approved", "declined", "expired", "all"] = "pending"
+    after: Annotated[str, Field(pattern=DECISION_ID)] | None = None
+    limit: PageLength = 20
 
 
 class DayQuery(Request):

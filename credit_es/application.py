@@ -25,11 +25,13 @@ from credit_es.domain.events import (
     Decision,
     Event,
     LoanEvent,
+    LoanReferred,
     PolicyAdopted,
 )
 from credit_es.domain.lending import ApplyForLoan, decide_loan
 from credit_es.domain.loan import Loan
 from credit_es.domain.policy import Policy, judge, load_policy
+from credit_es.domain.review import refer
 from credit_es.domain.values import Verdict
 from credit_es.settings import Settings
 from credit_es.store.bulk import BulkAppend
@@ -140,7 +142,7 @@ class Lending(Application[UUID]):
         return judge(self.policy, who, loans, command.terms, self.today())
 
     def apply_for_loan(self, command: ApplyForLoan, by: By, once: Once | None = None) -> Outcome:
-        """Decide, and record the decision with the loan it opens; a refusal is recorded too."""
+        """Decide, and record the decision with the loan it opens or the application it refers."""
 
         def decide() -> Decided[Outcome]:
             who, loans = self.load(command.customer_number)
@@ -154,7 +156,11 @@ class Lending(Application[UUID]):
             )
             assert isinstance(decision, Decision)
             outcome = Outcome(decision=decision, version=who.version + 1)
-            facts = [(outcome.version, decision), *((1, fact) for fact in opened)]
+            facts: list[tuple[int, Event]] = [(outcome.version, decision)]
+            facts += [(1, fact) for fact in opened]
+            if isinstance(decision, LoanReferred):
+                application_id = outcome.decision_id
+                facts.append((1, refer(decision, application_id=application_id, asked_by=by.actor)))
             return Decided(facts=[*self.adoption(), *facts], outcome=outcome)
 
         return self.command(decide, Outcome, by, once)

@@ -57,7 +57,8 @@ class PoisonError(Exception):
 class Projection(Struct, Generic[Row], frozen=True, kw_only=True, dict=True):
     """A read table and the pure fold that fills it; raise ``definition`` when either changes.
 
-    ``events`` is the union that the fold takes, ``indexes`` the columns that queries search by.
+    ``events`` is the union that the fold takes, ``key`` the column by which people name a row,
+    ``indexes`` the columns that queries search by.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Projection(Struct, Generic[Row], frozen=True, kw_only=True, dict=True):
     row: type[Row]
     events: Any
     fold: Callable[[Row | None, Any], Row]
+    key: str = "number"
     indexes: tuple[tuple[str, ...], ...] = ()
 
     @property

@@ -6,8 +6,10 @@ version that a row holds; the same fold brings them up to date. A row that is no
 stream folded from nothing. With no projector at all the answers are still right.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import date
 from typing import Any, Final
+from uuid import UUID
 
 from msgspec import Struct
 from psycopg import Connection
@@ -15,10 +17,16 @@ from psycopg.rows import TupleRow
 from psycopg.sql import SQL, Composed, Identifier
 
 from credit_es.domain.customer import Customer
-from credit_es.domain.errors import UnknownCustomerError, UnknownLoanError
+from credit_es.domain.errors import (
+    UnknownApplicationError,
+    UnknownCustomerError,
+    UnknownLoanError,
+)
 from credit_es.domain.loan import Loan
+from credit_es.domain.review import Application, Status
 from credit_es.store.database import Database
-from credit_es.store.mapper import customer_stream, loan_stream
+from credit_es.store.mapper import application_stream, customer_stream, loan_stream
+from projections.applications import APPLICATIONS
 from projections.customers import CUSTOMERS
 from projections.loans import LOANS
 from projections.projection import Projection
@@ -60,6 +68,36 @@ BY_PHONE: Final = SQL(
     " WHERE c.phone_number = %s AND c.number > %s ORDER BY c.number LIMIT %s"
 )
 
+APPLICATION: Final = SQL(
+    "SELECT {application_columns}, t.tail FROM (SELECT %s::uuid AS stream_id) k"
+    " LEFT JOIN {applications} a ON a.stream_id = k.stream_id"
+    " CROSS JOIN LATERAL (" + TAIL + "k.stream_id AND e.version > coalesce(a.version, 0)) t"
+)
+STREAMS: Final[Mapping[str, Callable[[Any], UUID]]] = {
+    CUSTOMERS.name: customer_stream,
+    LOANS.name: loan_stream,
+    APPLICATIONS.name: application_stream,
+}
+CHOSEN: Final = {
+    Status.PENDING: SQL("a.approved IS NULL AND a.decide_by >= %(today)s"),
+    Status.EXPIRED: SQL("a.approved IS NULL AND a.decide_by < %(today)s"),
+    Status.APPROVED: SQL("a.approved"),
+    Status.DECLINED: SQL("NOT a.approved"),
+    None: SQL("true"),
+}
+APPLICATION_PAGE: Final = SQL(
+    "SELECT {application_columns} FROM {applications} a"
+    " WHERE {chosen} AND (a.decide_by, a.application_id) > (%(day)s, %(last)s)"
+    " ORDER BY a.decide_by, a.application_id LIMIT %(limit)s"
+)
+
+
+class ApplicationPage(Struct, frozen=True, kw_only=True):
+    """Some applications, and how far the list may be behind the log."""
+
+    applications: Sequence[Application]
+    lag: Lag
+
 
 class CustomerPage(Struct, frozen=True, kw_only=True):
     """Some customers, and how far the list may be behind the log."""
@@ -83,6 +121,10 @@ class ReadModel:
         self._customer_and_loans = self._statement(CUSTOMER_AND_LOANS)
         self._loans_by_stream = self._statement(LOANS_BY_STREAM)
         self._by_phone = self._statement(BY_PHONE)
+        self._application = self._statement(APPLICATION)
+        self._application_pages = {
+            status: self._statement(APPLICATION_PAGE, chosen) for status, chosen in CHOSEN.items()
+        }
 
     def loan(self, loan_number: int) -> tuple[Loan, Customer]:
         """A loan and its customer; raises ``UnknownLoanError``."""
@@ -122,19 +164,48 @@ class ReadModel:
 
     def by_phone(self, phone_number: int, *, after: int, limit: int) -> CustomerPage:
         """Customers with this phone, by number, as far as they are projected."""
+        values = (phone_number, after, limit)
+        rows, behind = self._listed(CUSTOMERS, self._by_phone, values)
+        return CustomerPage(customers=[CUSTOMERS.of(row) for row in rows], lag=behind)
 
+    def application(self, application_id: str) -> Application:
+        """An application referred to review; raises ``UnknownApplicationError``."""
+        stream = application_stream(application_id)
+        row = self._database.run(
+            lambda conn: conn.execute(self._application, (stream,), prepare=True).fetchone()
+        )
+        assert row is not None
+        application: Application | None = _caught_up(APPLICATIONS, row, application_id)
+        if application is None:
+            raise UnknownApplicationError(application_id)
+        return application
+
+    def applications(
+        self, status: Status | None, *, today: date, after: tuple[date, str], limit: int
+    ) -> ApplicationPage:
+        """Applications of one status or all, those to be decided first first, as projected.
+
+        ``after`` is the last day and the id of the one that they follow.
+        """
+        values = {"today": today, "day": after[0], "last": after[1], "limit": limit}
+        statement = self._application_pages[status]
+        rows, behind = self._listed(APPLICATIONS, statement, values)
+        return ApplicationPage(applications=[APPLICATIONS.of(row) for row in rows], lag=behind)
+
+    def _listed(
+        self, projection: Projection[Any], statement: bytes, values: Any
+    ) -> tuple[list[TupleRow], Lag]:
+        """Rows as far as they are projected, and how far that is behind."""
         schema = self._database.schema
 
         def read(conn: Connection[TupleRow]) -> tuple[int, list[TupleRow]]:
-            live = live_table(conn, CUSTOMERS, schema)
-            values = (phone_number, after, limit)
-            rows = conn.execute(self._by_phone, values, prepare=True).fetchall()
+            live = live_table(conn, projection, schema)
+            rows = conn.execute(statement, values, prepare=True).fetchall()
             return live.position if live else 0, rows
 
         position, rows = self._lists.run(read)
         # A replica cannot tell a quiet primary from one it no longer hears: ask the primary itself.
-        behind = self._database.run(lambda conn: lag(conn, schema, position))
-        return CustomerPage(customers=[CUSTOMERS.of(row) for row in rows], lag=behind)
+        return rows, self._database.run(lambda conn: lag(conn, schema, position))
 
     def _customer_alone(self, customer_number: int) -> Customer:
         stream = customer_stream(customer_number)
@@ -161,12 +232,15 @@ class ReadModel:
             if loan is not None:
                 yield loan
 
-    def _statement(self, statement: SQL) -> bytes:
+    def _statement(self, statement: SQL, chosen: SQL | None = None) -> bytes:
         schema = self._database.schema
         return statement.format(
             schema=Identifier(schema),
             loans=view_of(LOANS, schema),
             customers=view_of(CUSTOMERS, schema),
+            applications=view_of(APPLICATIONS, schema),
+            application_columns=_columns(APPLICATIONS, "a"),
+            chosen=chosen,
             loan_columns=_columns(LOANS, "l"),
             customer_columns=_columns(CUSTOMERS, "c"),
             no_loan=_nulls(LOANS),
@@ -183,11 +257,10 @@ def _nulls(projection: Projection[Any]) -> Composed:
     return SQL(", ").join(SQL("NULL") for _ in projection.columns)
 
 
-def _caught_up(projection: Projection[Any], values: Sequence[Any], number: int) -> Any:
+def _caught_up(projection: Projection[Any], values: Sequence[Any], key: int | str) -> Any:
     """A row from its columns and the tail behind them, folded up to date."""
     *columns, tail = values
     row = projection.of(columns) if columns[0] is not None else None
     if not tail:
         return row
-    stream = (loan_stream if projection is LOANS else customer_stream)(number)
-    return projection.catch_up(row, stream, tail)
+    return projection.catch_up(row, STREAMS[projection.name](key), tail)

@@ -17,11 +17,12 @@ from psycopg.sql import SQL, Composed, Identifier
 
 from credit_es.store.database import in_schema
 from credit_es.store.mapper import DIGESTION
+from projections.applications import APPLICATIONS
 from projections.customers import CUSTOMERS
 from projections.loans import LOANS
 from projections.projection import PoisonError, Projection
 
-PROJECTIONS: Final[tuple[Projection[Any], ...]] = (CUSTOMERS, LOANS)
+PROJECTIONS: Final[tuple[Projection[Any], ...]] = (CUSTOMERS, LOANS, APPLICATIONS)
 
 ENCODING: Final = (*DIGESTION, DataError, struct.error)
 """What psycopg raises at a value that its column cannot hold, in C or in Python."""
@@ -78,12 +79,13 @@ class TableOf:
         conn.execute(SQL("CREATE TABLE {} ({})").format(self.name, columns))
 
     def build_keys(self, conn: Connection[TupleRow]) -> None:
-        """Add the primary key, the unique number and the indexes, and gather statistics.
+        """Add the primary key, the unique key of people and the indexes, and gather statistics.
 
         Not of an empty table: knowing that it is empty, the server would plan to read all of it.
         """
         conn.execute(SQL("ALTER TABLE {} ADD PRIMARY KEY (stream_id)").format(self.name))
-        conn.execute(SQL("CREATE UNIQUE INDEX ON {} (number)").format(self.name))
+        key = Identifier(self.projection.key)
+        conn.execute(SQL("CREATE UNIQUE INDEX ON {} ({})").format(self.name, key))
         for columns in self.projection.indexes:
             searched = SQL(", ").join(map(Identifier, columns))
             conn.execute(SQL("CREATE INDEX ON {} ({})").format(self.name, searched))

@@ -25,7 +25,7 @@ class Difference(Struct, frozen=True, kw_only=True):
     """A row that is not what the log says; None where one side has no row."""
 
     projection: str
-    number: int
+    number: int | str
     stored: dict[str, Any] | None
     folded: dict[str, Any] | None
 
@@ -85,7 +85,7 @@ def _difference(projection: Projection[Any], stored: Any, folded: Any) -> Differ
     ]
     return Difference(
         projection=projection.name,
-        number=(stored or folded).number,
+        number=getattr(stored or folded, projection.key),
         stored={name: getattr(stored, name) for name in fields} if stored else None,
         folded={name: getattr(folded, name) for name in fields} if folded else None,
     )

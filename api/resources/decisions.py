@@ -24,6 +24,7 @@ from api.requests import DecisionsQuery, valid
 from api.resources.customers import components
 from credit_es.audit.decisions import Audit, DecisionRecord, in_words
 from credit_es.domain.errors import UnknownDecisionError
+from credit_es.domain.events import LoanReferred
 
 
 class OneDecision:
@@ -126,4 +127,6 @@ def _view(record: DecisionRecord) -> DecisionView:
             loans=[LoanSeen(loan_id=loan.loan_number, version=loan.version) for loan in seen.loans],
         ),
         reasons=[ReasonInWords(code=code, text=text) for code, text in in_words(decision)],
+        application_id=record.application_id,
+        note=None if isinstance(decision, LoanReferred) else decision.note,
     )

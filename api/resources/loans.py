@@ -21,8 +21,10 @@ from api.middleware import caller
 from api.openapi import READ_PROBLEMS, Link, Method, Operation
 from api.problems import NotThereError
 from api.requests import LoanRequest, LoansQuery, valid
-from credit_es.application import Lending
+from api.reviews import Referred
+from credit_es.application import Lending, Outcome
 from credit_es.audit.decisions import message
+from credit_es.domain.events import LoanReferred
 from credit_es.domain.loan import Loan
 from credit_es.domain.standing import Status, closed_on, repayments_left, status_of
 from projections.reading import ReadModel
@@ -76,7 +78,7 @@ class CreateLoan:
         "post": Operation(
             summary="Apply for a loan",
             tag="loans",
-            answers={201: LoanDecided, 200: LoanDecided},
+            answers={201: LoanDecided, 200: LoanDecided, 202: Referred},
             problems=(*READ_PROBLEMS, 404),
             body=LoanRequest,
             records=True,
@@ -86,6 +88,12 @@ class CreateLoan:
                     Link(operation="getOneDecision", name="decision_id"),
                 ),
                 200: (Link(operation="getOneDecision", name="decision_id"),),
+                202: (
+                    Link(operation="getOneReview", name="application_id"),
+                    Link(operation="postApprove", name="application_id"),
+                    Link(operation="postDecline", name="application_id"),
+                    Link(operation="getOneDecision", name="decision_id"),
+                ),
             },
         )
     }
@@ -94,28 +102,46 @@ class CreateLoan:
         self._lending = lending
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Decide on an application: 201 approved, 200 declined. Either way it is recorded."""
+        """Decide on an application: 201 approved, 200 declined, 202 left to a reviewer.
+
+        Either way it is recorded.
+        """
         given = read_json(req)
         who = caller(req)
         asked = valid(LoanRequest, given, besides=who.faults)
         once = who.once(digest(given)) if who.key else None
         outcome = self._lending.apply_for_loan(asked.command(), who.by, once)
-        decision = outcome.decision
-        approved = decision.loan_number is not None
-        resp.status = HTTPStatus.CREATED if approved else HTTPStatus.OK
-        answer(
-            resp,
-            LoanDecided(
-                loan_id=decision.loan_number,
-                customer_id=decision.customer_number,
-                loan_approved=approved,
-                message=message(decision),
-                monthly_installment=decision.verdict.installment,
-                interest_rate=decision.verdict.annual_rate,
-                decision_id=outcome.decision_id,
-                reasons=decision.verdict.reasons,
-            ),
-        )
+        if isinstance(outcome.decision, LoanReferred):
+            application_id = outcome.decision_id
+            resp.status = HTTPStatus.ACCEPTED
+            resp.location = f"/reviews/{application_id}"
+            answer(
+                resp,
+                Referred(
+                    application_id=application_id,
+                    message=message(outcome.decision),
+                    decision_id=outcome.decision_id,
+                ),
+            )
+            return
+        told = LoanDecided(**decided(outcome))
+        resp.status = HTTPStatus.CREATED if told.loan_approved else HTTPStatus.OK
+        answer(resp, told)
+
+
+def decided(outcome: Outcome) -> dict[str, Any]:
+    """What is told of a decision to approve or to decline."""
+    decision = outcome.decision
+    return {
+        "loan_id": decision.loan_number,
+        "customer_id": decision.customer_number,
+        "loan_approved": decision.loan_number is not None,
+        "message": message(decision),
+        "monthly_installment": decision.verdict.installment,
+        "interest_rate": decision.verdict.annual_rate,
+        "decision_id": outcome.decision_id,
+        "reasons": decision.verdict.reasons,
+    }
 
 
 class ViewLoan:

@@ -6,7 +6,7 @@ based on stands in it: inputs, components, policy and its hash, the versions of 
 
 import re
 from datetime import datetime
-from typing import Final
+from typing import Final, get_args
 
 from msgspec import Struct
 
@@ -16,13 +16,13 @@ from credit_es.domain.errors import (
     UnknownDecisionError,
     UnknownLoanError,
 )
-from credit_es.domain.events import Decision, LoanApproved, LoanDeclined
+from credit_es.domain.events import Decision, LoanApproved, LoanReferred
 from credit_es.domain.values import Basis, Reason
 from credit_es.store.log import Log
 from credit_es.store.mapper import Recorded, customer_stream, loan_stream, topic
 
 DECISION_ID: Final = re.compile(r"([1-9][0-9]{0,12})-([1-9][0-9]{0,12})", re.ASCII)
-DECISIONS: Final = (topic(LoanApproved), topic(LoanDeclined))
+DECISIONS: Final = tuple(topic(kind) for kind in get_args(Decision))
 LATEST: Final = 2**63 - 1
 
 
@@ -38,6 +38,13 @@ class DecisionRecord(Struct, frozen=True, kw_only=True):
     recorded_at: datetime
     actor: str
     correlation_id: str
+
+    @property
+    def application_id(self) -> str | None:
+        """The application that it referred to review or that was reviewed; None without one."""
+        if isinstance(self.decision, LoanReferred):
+            return self.decision_id
+        return self.decision.application_id
 
 
 class Audit:
@@ -95,6 +102,7 @@ def in_words(decision: Decision) -> list[tuple[Reason, str]]:
     """Each reason of a decision with a sentence that has its figures."""
     verdict, seen, asked = decision.verdict, decision.seen, decision.terms
     card = verdict.scorecard
+    note = None if isinstance(decision, LoanReferred) else decision.note
     sentences = {
         Reason.OVER_LIMIT: (
             f"Current loans are {card.current_amount} and {asked.amount} is asked for: by policy"
@@ -112,6 +120,16 @@ def in_words(decision: Decision) -> list[tuple[Reason, str]]:
             f"{score_in_words(decision)} At such a score policy {verdict.policy} lends at"
             f" {verdict.annual_rate} % or more, and {asked.annual_rate} % was asked for."
         ),
+        Reason.AMOUNT_REFERRED: (
+            f"{asked.amount} is asked for: policy {verdict.policy} leaves so much to a reviewer."
+        ),
+        Reason.SCORE_REFERRED: (
+            f"{score_in_words(decision)} Policy {verdict.policy} leaves such a score to a reviewer."
+        ),
+        Reason.THIN_FILE_REFERRED: (
+            f"There is no loan yet to judge by: policy {verdict.policy} leaves that to a reviewer."
+        ),
+        Reason.DECLINED_IN_REVIEW: f"A reviewer declined: {note}",
     }
     return [(reason, sentences[reason]) for reason in verdict.reasons]
 
@@ -144,10 +162,13 @@ def message(decision: Decision) -> str:
             f"The loan is approved at {verdict.annual_rate} % a year, with a monthly installment"
             f" of {verdict.installment}."
         )
+    if isinstance(decision, LoanReferred):
+        return f"The application is left to a reviewer, who decides by {decision.decide_by}."
     why = {
         Reason.OVER_LIMIT: "the approved limit does not cover it",
         Reason.INSTALLMENT_BURDEN: "the installments would take too much of the monthly income",
         Reason.LOW_SCORE: "the credit score is too low",
+        Reason.DECLINED_IN_REVIEW: "a reviewer decided against it",
     }
     reasons = [why[reason] for reason in verdict.reasons if reason in why]
     return f"The loan is declined: {', and '.join(reasons)}."

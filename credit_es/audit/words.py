@@ -5,6 +5,10 @@ from decimal import Decimal
 from msgspec import structs
 
 from credit_es.domain.events import (
+    ApplicationApproved,
+    ApplicationDeclined,
+    ApplicationEvent,
+    ApplicationReferred,
     CustomerCorrected,
     CustomerEvent,
     CustomerImported,
@@ -22,6 +26,7 @@ from credit_es.domain.events import (
     LoanImported,
     LoanOpened,
     LoanPrepaid,
+    LoanReferred,
     LoanRestated,
     LoansImported,
     LoansRestated,
@@ -39,6 +44,8 @@ def in_words(fact: Event) -> str:
         return _of_customer(fact)
     if isinstance(fact, LoanEvent):
         return _of_loan(fact)
+    if isinstance(fact, ApplicationEvent):
+        return _of_application(fact)
     if isinstance(fact, PolicyAdopted):
         return f"Policy {fact.name} first used, with the hash {fact.policy_hash}"
     return _of_ingestion(fact)
@@ -63,6 +70,9 @@ def _of_customer(fact: CustomerEvent) -> str:  # noqa: PLR0911 - one a kind
         case LoanDeclined():
             reasons = ", ".join(fact.verdict.reasons)
             return f"Declined {_terms(fact.terms)}: {reasons}"
+        case LoanReferred():
+            reasons = ", ".join(fact.verdict.reasons)
+            return f"Referred {_terms(fact.terms)} to review until {fact.decide_by}: {reasons}"
         case LoanBurdenRaised():
             return (
                 f"Loan {fact.loan_number} owes {fact.amount} again: repayment"
@@ -75,6 +85,19 @@ def _of_customer(fact: CustomerEvent) -> str:  # noqa: PLR0911 - one a kind
         case LoansRestated():
             numbers = ", ".join(map(str, fact.loan_numbers))
             return f"Loans restated by a workbook: {numbers}"
+
+
+def _of_application(fact: ApplicationEvent) -> str:
+    match fact:
+        case ApplicationReferred():
+            return (
+                f"Referred to review: {_terms(fact.terms)}, asked for by {fact.asked_by}, to be"
+                f" decided until {fact.decide_by}"
+            )
+        case ApplicationApproved():
+            return f"Approved by {fact.decided_by} as loan {fact.loan_number}: {fact.note}"
+        case ApplicationDeclined():
+            return f"Declined by {fact.decided_by}: {fact.note}"
 
 
 def _of_loan(fact: LoanEvent) -> str:  # noqa: PLR0911 - one a kind

@@ -83,6 +83,7 @@ def _print(record: "DecisionRecord") -> None:
     for name, value in (
         ("customer", decision.customer_number),
         ("loan", loan),
+        ("application", record.application_id or "none"),
         ("asked for", f"{asked.amount} at {asked.annual_rate} % over {asked.tenure_months} months"),
         ("rate, installment", f"{verdict.annual_rate} %, {verdict.installment} a month"),
         ("income, limit", f"{seen.monthly_income}, {seen.approved_limit}"),

@@ -17,6 +17,7 @@ from credit_es.domain.events import (
     LoanApproved,
     LoanBurdenRaised,
     LoanDeclined,
+    LoanReferred,
     LoansImported,
     LoansRestated,
 )
@@ -113,7 +114,7 @@ def evolve(customer: Customer | None, event: CustomerEvent) -> Customer:
             named = tuple(loan.loan_number for loan in event.loans)
         case LoanApproved():
             named = (event.loan_number,)
-        case LoanDeclined() | LoanBurdenRaised() | LoansRestated():
+        case LoanDeclined() | LoanReferred() | LoanBurdenRaised() | LoansRestated():
             named = ()
         case _:
             assert_never(event)

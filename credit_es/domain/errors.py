@@ -45,6 +45,26 @@ class UnknownRepaymentError(DomainError):
         self.repayment_id = repayment_id
 
 
+class UnknownApplicationError(DomainError):
+    """No application with this id was referred to review."""
+
+    def __init__(self, application_id: str) -> None:
+        super().__init__(f"no application with the id {application_id} was referred to review")
+        self.application_id = application_id
+
+
+class FourEyesError(DomainError):
+    """Whoever asked for a loan may not decide on it."""
+
+    def __init__(self, application_id: str, actor: str) -> None:
+        super().__init__(
+            f"{actor} asked for application {application_id}, and somebody else has to decide on"
+            " it: X-Actor says who does"
+        )
+        self.application_id = application_id
+        self.actor = actor
+
+
 class ForbiddenError(DomainError):
     """What is recorded does not allow the command; the message says what would be right."""
 

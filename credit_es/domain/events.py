@@ -65,28 +65,85 @@ class LoansImported(Fact, frozen=True, kw_only=True, tag="credit.LoansImported")
     ingestion_id: str
 
 
-class LoanApproved(Fact, frozen=True, kw_only=True, tag="credit.LoanApproved"):
-    """A decision for: on the customer's stream, beside the loan it opened."""
+class LoanApproved(Fact, frozen=True, kw_only=True, omit_defaults=True, tag="credit.LoanApproved"):
+    """A decision for: on the customer's stream, beside the loan it opened.
+
+    ``application_id`` and ``note`` are those of a review, None where a policy decided alone.
+    """
 
     customer_number: int
     loan_number: int
     terms: Terms
     verdict: Verdict
     seen: Seen
+    application_id: str | None = None
+    note: str | None = None
 
 
-class LoanDeclined(Fact, frozen=True, kw_only=True, tag="credit.LoanDeclined"):
-    """A decision against: no loan exists, the reasons do."""
+class LoanDeclined(Fact, frozen=True, kw_only=True, omit_defaults=True, tag="credit.LoanDeclined"):
+    """A decision against: no loan exists, the reasons do. A review's has its note."""
 
     customer_number: int
     terms: Terms
     verdict: Verdict
     seen: Seen
+    application_id: str | None = None
+    note: str | None = None
 
     @property
     def loan_number(self) -> None:
         """Of the loan a decision opened: here none."""
         return None
+
+
+class LoanReferred(Fact, frozen=True, kw_only=True, tag="credit.LoanReferred"):
+    """The policy leaves the decision to a reviewer, until ``decide_by`` and that day included.
+
+    Its own decision id is the id of the application.
+    """
+
+    customer_number: int
+    terms: Terms
+    verdict: Verdict
+    seen: Seen
+    decide_by: date
+
+    @property
+    def loan_number(self) -> None:
+        """Of the loan a decision opened: here none."""
+        return None
+
+
+class ApplicationReferred(Fact, frozen=True, kw_only=True, tag="credit.ApplicationReferred"):
+    """An application waits for a reviewer other than ``asked_by``, until ``decide_by``."""
+
+    application_id: str
+    customer_number: int
+    terms: Terms
+    verdict: Verdict
+    asked_by: str
+    decide_by: date
+
+
+class ApplicationApproved(Fact, frozen=True, kw_only=True, tag="credit.ApplicationApproved"):
+    """A reviewer approved, and the loan was opened; ``decision_id`` is that of the approval."""
+
+    application_id: str
+    customer_number: int
+    decision_id: str
+    loan_number: int
+    decided_by: str
+    note: str
+
+
+class ApplicationDeclined(Fact, frozen=True, kw_only=True, tag="credit.ApplicationDeclined"):
+    """A reviewer declined; ``decision_id`` is that of the decline."""
+
+    application_id: str
+    customer_number: int
+    decision_id: str
+    decided_by: str
+    note: str
 
 
 class LoanOpened(Fact, frozen=True, kw_only=True, tag="credit.LoanOpened"):
@@ -253,6 +310,7 @@ CustomerEvent = (
     | LoansImported
     | LoanApproved
     | LoanDeclined
+    | LoanReferred
     | LoanBurdenRaised
     | CustomerCorrected
     | CustomerRestated
@@ -268,5 +326,6 @@ LoanEvent = (
     | LoanRestated
 )
 IngestionEvent = IngestionRequested | IngestionFinished | IngestionFailed
-Decision = LoanApproved | LoanDeclined
-Event = CustomerEvent | LoanEvent | PolicyAdopted | IngestionEvent
+ApplicationEvent = ApplicationReferred | ApplicationApproved | ApplicationDeclined
+Decision = LoanApproved | LoanDeclined | LoanReferred
+Event = CustomerEvent | LoanEvent | ApplicationEvent | PolicyAdopted | IngestionEvent

@@ -20,8 +20,8 @@ from credit_es.domain.customer import Customer
 from credit_es.domain.loan import Loan
 from credit_es.domain.money import fraction
 from credit_es.domain.schedule import installment
-from credit_es.domain.score import ScoreRules, score
-from credit_es.domain.values import Reason, Terms, Verdict
+from credit_es.domain.score import Score, ScoreRules, score
+from credit_es.domain.values import Basis, Reason, Terms, Verdict
 
 SHIPPED: Final = Path(__file__).parent.parent / "policies"
 CENT: Final = Decimal("0.01")
@@ -29,6 +29,8 @@ WHOLE: Final = 100
 """Of a score and its weights, and of a rate in per cent."""
 LARGEST: Final = 1_000_000
 """Of any figure of a policy, so that arithmetic with it neither overflows nor is undefined."""
+LARGEST_AMOUNT: Final = 10**12
+LONGEST_REVIEW_DAYS: Final = 3650
 
 
 class PolicyError(Exception):
@@ -42,7 +44,39 @@ class Slab(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     minimum_rate: Decimal
 
 
-class Policy(Struct, frozen=True, kw_only=True, dict=True, forbid_unknown_fields=True):
+class ReferRules(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Which applications, approved otherwise, a reviewer decides, and how many days long.
+
+    Those of more than ``amount_above``, those of a score above ``score_above`` and up to
+    ``score_up_to``, those of customers who never had a loan; None and False leave a rule out.
+    """
+
+    expires_after_days: int
+    amount_above: Decimal | None = None
+    score_above: Decimal | None = None
+    score_up_to: Decimal | None = None
+    thin_file: bool = False
+
+    def reasons(self, terms: Terms, scored: Score) -> list[Reason]:
+        """Why an application goes to review; empty where it does not."""
+        in_band = (
+            self.score_above is not None
+            and self.score_up_to is not None
+            and fraction(self.score_above) < scored.exact <= fraction(self.score_up_to)
+        )
+        rules = {
+            Reason.AMOUNT_REFERRED: self.amount_above is not None
+            and terms.amount > self.amount_above,
+            Reason.SCORE_REFERRED: in_band,
+            Reason.THIN_FILE_REFERRED: self.thin_file and scored.card.basis is Basis.THIN_FILE,
+        }
+        return [reason for reason, applies in rules.items() if applies]
+
+
+# What a policy leaves out is left out of its hash, too: one from before a rule existed keeps its.
+class Policy(
+    Struct, frozen=True, kw_only=True, dict=True, forbid_unknown_fields=True, omit_defaults=True
+):
     """The rules of one lender at one time.
 
     ``slabs`` go from the highest score down; a score above none of them is declined, and quoted at
@@ -58,6 +92,7 @@ class Policy(Struct, frozen=True, kw_only=True, dict=True, forbid_unknown_fields
     burden_percent: Decimal
     requested_installment_counts: bool
     requested_amount_counts: bool
+    refer: ReferRules | None = None
 
     @cached_property
     def content(self) -> str:
@@ -125,16 +160,49 @@ def parse_policy(text: str) -> Policy:
         raise PolicyError("loans_for_full and loans_for_none are 1 or more.")
     if not 0 <= rules.thin_file <= WHOLE or policy.burden_percent < 0:
         raise PolicyError("thin_file is 0 to 100, and burden_percent is not negative.")
+    _check(policy.refer)
     return policy
 
 
+def _check(refer: ReferRules | None) -> None:
+    if refer is None:
+        return
+    amount, band = refer.amount_above, (refer.score_above, refer.score_up_to)
+    if amount is None and band == (None, None) and not refer.thin_file:
+        raise PolicyError(
+            "refer has a rule: amount_above, score_above with score_up_to, or thin_file = true. "
+            "A policy that refers nothing has no such table."
+        )
+    if not 1 <= refer.expires_after_days <= LONGEST_REVIEW_DAYS:
+        raise PolicyError(f"expires_after_days of refer is 1 to {LONGEST_REVIEW_DAYS}.")
+    if amount is not None and not (amount.is_finite() and 0 <= amount <= LARGEST_AMOUNT):
+        raise PolicyError(f"amount_above of refer is 0 to {LARGEST_AMOUNT}.")
+    if band == (None, None):
+        return
+    above, up_to = band
+    if (
+        above is None
+        or up_to is None
+        or not (above.is_finite() and up_to.is_finite())
+        or not -LARGEST <= above < up_to <= LARGEST
+    ):
+        raise PolicyError("refer has both score_above and score_up_to or neither, the lower first.")
+
+
 def judge(
-    policy: Policy, customer: Customer, loans: Sequence[Loan], terms: Terms, today: date
+    policy: Policy,
+    customer: Customer,
+    loans: Sequence[Loan],
+    terms: Terms,
+    today: date,
+    *,
+    reviewed: bool = False,
 ) -> Verdict:
     """Say whether ``policy`` would lend ``terms`` today, at what rate, and why (design, section 6).
 
     ``loans`` are all of the customer's. The rate that the score asks for is the one that the
-    installment, the burden and the granted loan use.
+    installment, the burden and the granted loan use. An application that is ``reviewed`` is not
+    referred again, and everything else holds as for any other.
     """
     scored = score(policy.score, customer, loans, today)
     card = scored.card
@@ -152,12 +220,14 @@ def judge(
         against.append(Reason.INSTALLMENT_BURDEN)
     if slab is None:
         against.append(Reason.LOW_SCORE)
+    refer = policy.refer if not reviewed and not against else None
+    referred = refer.reasons(terms, scored) if refer else []
     corrected = [Reason.RATE_CORRECTED] if annual_rate > terms.annual_rate else []
     return Verdict(
-        approved=not against,
+        approved=not against and not referred,
         annual_rate=annual_rate,
         installment=payment,
-        reasons=tuple(against or corrected),
+        reasons=tuple(against or referred + corrected),
         scorecard=card,
         policy=policy.name,
         policy_hash=policy.hash,

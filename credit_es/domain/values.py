@@ -6,6 +6,7 @@ Money is ``Decimal`` of two places, rates are per cent a year. A new field gets 
 from datetime import date
 from decimal import Decimal
 from enum import StrEnum
+from typing import Final
 
 from msgspec import Struct
 
@@ -53,6 +54,16 @@ class Reason(StrEnum):
     INSTALLMENT_BURDEN = "INSTALLMENT_BURDEN"
     LOW_SCORE = "LOW_SCORE"
     RATE_CORRECTED = "RATE_CORRECTED"
+    AMOUNT_REFERRED = "AMOUNT_REFERRED"
+    SCORE_REFERRED = "SCORE_REFERRED"
+    THIN_FILE_REFERRED = "THIN_FILE_REFERRED"
+    DECLINED_IN_REVIEW = "DECLINED_IN_REVIEW"
+
+
+REFERRALS: Final = frozenset(
+    {Reason.AMOUNT_REFERRED, Reason.SCORE_REFERRED, Reason.THIN_FILE_REFERRED}
+)
+"""Why a policy leaves an application to a reviewer that it would approve otherwise."""
 
 
 class Scorecard(Struct, frozen=True, kw_only=True):
@@ -110,6 +121,11 @@ class Verdict(Struct, frozen=True, kw_only=True):
     scorecard: Scorecard
     policy: str
     policy_hash: str
+
+    @property
+    def referred(self) -> bool:
+        """Whether it is neither approved nor declined, but for a reviewer to decide."""
+        return not REFERRALS.isdisjoint(self.reasons)
 
 
 class Workbook(Struct, frozen=True, kw_only=True):

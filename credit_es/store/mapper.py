@@ -11,7 +11,13 @@ from eventsourcing.domain import DomainEventProtocol
 from eventsourcing.persistence import Mapper, StoredEvent
 from msgspec import Struct
 
-from credit_es.domain.events import CustomerEvent, Event, LoanEvent, PolicyAdopted
+from credit_es.domain.events import (
+    ApplicationEvent,
+    CustomerEvent,
+    Event,
+    LoanEvent,
+    PolicyAdopted,
+)
 
 NAMESPACE: Final = UUID("8f5d4a52-6f0e-5c62-9d4b-0a6f1c9a7e10")
 """Of the uuid5 that names a stream; it never changes."""
@@ -116,6 +122,8 @@ def stream_of(fact: Event) -> UUID:
         return loan_stream(fact.loan_number)
     if isinstance(fact, PolicyAdopted):
         return policy_stream(fact.policy_hash)
+    if isinstance(fact, ApplicationEvent):
+        return application_stream(fact.application_id)
     return ingestion_stream(fact.ingestion_id)
 
 

@@ -46,7 +46,7 @@ def test_ready_with_everything_there_degrades_nothing(api: Api, slash: str) -> N
     assert answered.status_code == 200
     assert (answered.json["status"], answered.json["degraded"]) == ("ready", [])
     states = answered.json["projections"]
-    assert [state["projection"] for state in states] == ["customers", "loans"]
+    assert [state["projection"] for state in states] == ["customers", "loans", "applications"]
     assert states[0]["lag"] == {"events": 0, "seconds": 0.0}
 
 
@@ -83,7 +83,8 @@ def test_with_a_poisoned_projection_it_is_degraded(
         conn.execute(sql.SQL(statement).format(sql.Identifier(schema)))
     answered = api.get("/health/ready")
     assert (answered.status_code, answered.json["degraded"]) == (200, ["poison"])
-    assert [state["problem"] for state in answered.json["projections"]] == [None, "position 7"]
+    problems = {state["projection"]: state["problem"] for state in answered.json["projections"]}
+    assert problems == {"customers": None, "loans": "position 7", "applications": None}
 
 
 @pytest.mark.usefixtures("leader")

@@ -81,6 +81,8 @@ def test_a_decision_is_explained_with_all_that_it_rests_on(api: Api) -> None:
             "loans": [{"loan_id": first["loan_id"], "version": 1}],
         },
         "reasons": shown["reasons"],
+        "application_id": None,
+        "note": None,
     }
     assert [reason["code"] for reason in shown["reasons"]] == ["OVER_LIMIT", "INSTALLMENT_BURDEN"]
     assert all(reason["text"].endswith(".") for reason in shown["reasons"])

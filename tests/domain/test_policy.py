@@ -102,6 +102,23 @@ def test_a_hash_depends_on_the_order_of_slabs_and_on_there_being_one() -> None:
     assert len({STANDARD.hash, fewer.hash, turned.hash}) == 3
 
 
+def test_a_hash_depends_on_what_is_referred_and_one_that_refers_nothing_keeps_its() -> None:
+    content = content_of(STANDARD)
+    assert "refer" not in content
+    kinds: list[dict[str, object]] = [
+        {"amount_above": "500000"},
+        {"amount_above": "500000.01"},
+        {"score_above": "40", "score_up_to": "55"},
+        {"thin_file": True},
+    ]
+    hashes = {
+        msgspec.convert(content | {"refer": kind | {"expires_after_days": days}}, Policy).hash
+        for days in (13, 14)
+        for kind in kinds
+    }
+    assert len(hashes | {STANDARD.hash}) == 9
+
+
 def test_the_two_shipped_policies_differ_in_their_name_and_two_switches_only() -> None:
     standard, literal = content_of(STANDARD), content_of(LITERAL)
     assert {key for key in standard if standard[key] != literal[key]} == {
@@ -150,6 +167,25 @@ def test_the_two_shipped_policies_differ_in_their_name_and_two_switches_only() -
         ("minimum_rate = 12", "minimum_rate = nan", "figures of a policy are numbers"),
         ("above = 10", "above = -inf", "figures of a policy are numbers"),
         ("above = 50", "above = inf", "figures of a policy are numbers"),
+        *(
+            ("minimum_rate = 16", f"minimum_rate = 16\n[refer]\n{rules}", complaint)
+            for rules, complaint in (
+                ("thin_file = true", "missing required field `expires_after_days`"),
+                ("expires_after_days = 14", "refer has a rule"),
+                ("expires_after_days = 14\nthin_file = false", "refer has a rule"),
+                ("expires_after_days = 0\nthin_file = true", "is 1 to 3650"),
+                ("expires_after_days = 3651\nthin_file = true", "is 1 to 3650"),
+                ("expires_after_days = 1.5\nthin_file = true", "Expected `int`"),
+                ("expires_after_days = 9\namount_above = -1", "amount_above of refer is 0 to"),
+                ("expires_after_days = 9\namount_above = nan", "amount_above of refer is 0 to"),
+                ("expires_after_days = 9\namount_above = 1e13", "amount_above of refer is 0 to"),
+                ("expires_after_days = 9\nscore_above = 9", "both score_above and score_up_to"),
+                ("expires_after_days = 9\nscore_up_to = 9", "both score_above and score_up_to"),
+                ("expires_after_days = 9\nscore_above = 9\nscore_up_to = 9", "the lower first"),
+                ("expires_after_days = 9\nscore_above = 9\nscore_up_to = inf", "lower first"),
+                ("expires_after_days = 9\nthin_flie = true", "unknown field `thin_flie`"),
+            )
+        ),
     ],
 )
 def test_a_policy_that_cannot_be_meant_is_refused(old: str, new: str, complaint: str) -> None:

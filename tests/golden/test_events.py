@@ -14,8 +14,12 @@ from uuid import UUID, uuid5
 import msgspec
 import pytest
 from eventsourcing.persistence import JSONTranscoder, StoredEvent
+from msgspec.structs import replace
 
 from credit_es.domain.events import (
+    ApplicationApproved,
+    ApplicationDeclined,
+    ApplicationReferred,
     CustomerCorrected,
     CustomerImported,
     CustomerRegistered,
@@ -30,6 +34,7 @@ from credit_es.domain.events import (
     LoanImported,
     LoanOpened,
     LoanPrepaid,
+    LoanReferred,
     LoanRestated,
     LoansImported,
     LoansRestated,
@@ -72,6 +77,41 @@ STREAM: Final = UUID("b1946ac9-2492-5d23-8f1a-6e5c0c3a7d10")
 INGESTION: Final = "3f0c9a52-7a30-4f0e-9d55-0d8a1f6b2c44"
 MAPPER: Final = EntryMapper(JSONTranscoder())
 POLICY_HASH: Final = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+
+REFERRED: Final = LoanReferred(
+    occurred_on=date(2026, 2, 16),
+    customer_number=14,
+    terms=Terms(amount=Decimal("500000.01"), annual_rate=Decimal("12.00"), tenure_months=24),
+    verdict=Verdict(
+        approved=False,
+        annual_rate=Decimal("12.00"),
+        installment=Decimal("23536.74"),
+        reasons=(Reason.AMOUNT_REFERRED, Reason.SCORE_REFERRED, Reason.THIN_FILE_REFERRED),
+        scorecard=Scorecard(
+            score=Decimal("50.00"),
+            basis=Basis.THIN_FILE,
+            paid_on_time=Decimal("40.00"),
+            past_loans=Decimal("0.00"),
+            activity=Decimal("15.00"),
+            volume=Decimal("25.00"),
+            installments_due=0,
+            installments_on_time=0,
+            closed_loans=0,
+            loans_this_year=0,
+            current_amount=Decimal("0.00"),
+            current_installments=Decimal("0.00"),
+        ),
+        policy="careful",
+        policy_hash=POLICY_HASH,
+    ),
+    seen=Seen(
+        customer_version=2,
+        monthly_income=Decimal("50000.00"),
+        approved_limit=Decimal("1800000.00"),
+        loans=(),
+    ),
+    decide_by=date(2026, 3, 2),
+)
 
 EXPECTED: Final[tuple[Event, ...]] = (
     CustomerRegistered(
@@ -176,6 +216,33 @@ EXPECTED: Final[tuple[Event, ...]] = (
             approved_limit=Decimal("1800000.00"),
             loans=(),
         ),
+    ),
+    REFERRED,
+    ApplicationReferred(
+        occurred_on=REFERRED.occurred_on,
+        application_id="14-3",
+        customer_number=14,
+        terms=REFERRED.terms,
+        verdict=REFERRED.verdict,
+        asked_by="clerk/3",
+        decide_by=REFERRED.decide_by,
+    ),
+    ApplicationApproved(
+        occurred_on=date(2026, 2, 28),
+        application_id="14-3",
+        customer_number=14,
+        decision_id="14-4",
+        loan_number=10_000_003,
+        decided_by="officer/7",
+        note="known for years",
+    ),
+    ApplicationDeclined(
+        occurred_on=date(2026, 3, 2),
+        application_id="14-3",
+        customer_number=14,
+        decision_id="14-4",
+        decided_by="officer/7",
+        note="moves abroad",
     ),
     LoanOpened(
         occurred_on=date(2026, 1, 31),
@@ -306,12 +373,19 @@ EXPECTED: Final[tuple[Event, ...]] = (
     ),
 )
 
+REVIEWED: Final = tuple(
+    replace(fact, application_id="14-3", note="known for years")
+    for fact in EXPECTED
+    if isinstance(fact, LoanApproved | LoanDeclined)
+)
+"""Facts that got fields: those of a review. Without them they are stored as before."""
+
 by_topic = pytest.mark.parametrize("fact", EXPECTED, ids=topic)
 
 
-def stored_entry(fact: Event) -> StoredEvent:
+def stored_entry(fact: Event, version: int = 1) -> StoredEvent:
     """The row of the log that the golden file shows."""
-    text = (FOLDER / f"{topic(fact)}.v1.json").read_bytes()
+    text = (FOLDER / f"{topic(fact)}.v{version}.json").read_bytes()
     return StoredEvent(STREAM, 1, topic(fact), msgspec.json.format(text, indent=-1))
 
 
@@ -343,6 +417,14 @@ def test_a_fact_is_stored_byte_for_byte_as_ever(fact: Event) -> None:
     recorded = MAPPER.to_domain_event(stored)
     entry = msgspec.structs.replace(recorded.entry, fact=fact)
     assert MAPPER.to_stored_event(Recorded(STREAM, 1, entry)) == stored
+
+
+@pytest.mark.parametrize("fact", REVIEWED, ids=topic)
+def test_a_decision_of_a_review_is_stored_with_its_application_and_note(fact: Event) -> None:
+    stored = stored_entry(fact, version=2)
+    recorded = MAPPER.to_domain_event(stored)
+    assert recorded.entry.fact == fact
+    assert MAPPER.to_stored_event(recorded) == stored
 
 
 @by_topic

@@ -95,10 +95,10 @@ class Process:
             )
 
     def said(self, what: str, table: str = "") -> bool:
-        """Whether a line tells ``what``, of ``table`` alone where one is given."""
+        """Whether a line tells ``what``, of ``table`` among others where one is given."""
         lines = self._log.read_text().splitlines()
         assert self.child.poll() is None, lines
-        return any(what in line and (not table or f'["{table}"]' in line) for line in lines)
+        return any(what in line and (not table or f'"{table}"' in line) for line in lines)
 
 
 @pytest.fixture

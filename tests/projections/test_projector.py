@@ -56,8 +56,8 @@ def test_a_leader_that_was_overtaken_unnoticed_writes_nothing(house: House) -> N
         with structlog.testing.capture_logs() as logs:
             assert overtaken.step() > 0
     fenced = [line["projection"] for line in logs if line["event"] == "projection moved by another"]
-    assert fenced == ["customers", "loans"]
-    assert [(s.position, s.problem) for s in stands(house).values()] == [(head(house), None)] * 2
+    assert fenced == ["customers", "loans", "applications"]
+    assert [(s.position, s.problem) for s in stands(house).values()] == [(head(house), None)] * 3
     assert house.differences() == []
 
 
@@ -71,7 +71,7 @@ def test_a_leader_that_was_overtaken_by_less_than_its_batch_writes_nothing(
         overtaken = Projector(conn, MeanwhileLog(house), house.schema)
         monkeypatch.setattr(house.projector, "step", _steps(house, 1, 3))
         overtaken.step()
-    assert [s.problem for s in stands(house).values()] == [None, None]
+    assert [s.problem for s in stands(house).values()] == [None] * 3
     house.project()
     monkeypatch.undo()
     house.project()
@@ -125,7 +125,7 @@ def test_two_projectors_at_once_write_no_batch_twice_and_never_move_back(
         assert all(was < now for was, now in moves)
         assert [was for was, _ in moves[1:]] == [now for _, now in moves[:-1]]
         assert moves[-1][1] == head(house)
-    assert [s.problem for s in stands(house).values()] == [None, None]
+    assert [s.problem for s in stands(house).values()] == [None] * 3
     assert house.differences() == []
 
 
@@ -260,7 +260,7 @@ def test_the_status_says_position_versions_and_lag(house: House) -> None:
         assert (one.position, one.lag.events, one.problem) == (reached, 2, None)
         assert 90 <= one.lag.seconds < 150
     house.project()
-    assert [s.lag for s in stands(house).values()] == [Lag(events=0, seconds=0.0)] * 2
+    assert [s.lag for s in stands(house).values()] == [Lag(events=0, seconds=0.0)] * 3
 
 
 def test_the_status_names_who_holds_the_tail(house: House) -> None:

@@ -1,16 +1,21 @@
 """A read never lies, however late the projector is: row plus tail is the fold of the stream."""
 
 from collections.abc import Callable
+from datetime import date
 
 import pytest
 from msgspec.structs import replace
 
-from credit_es.domain.errors import UnknownCustomerError, UnknownLoanError
+from credit_es.domain.errors import UnknownApplicationError, UnknownCustomerError, UnknownLoanError
+from credit_es.domain.policy import ReferRules
+from credit_es.domain.review import Application
+from credit_es.reviewing import Reviewing
 from credit_es.store.mapper import customer_stream
 from projections import projector, status
+from projections.applications import APPLICATIONS
 from projections.customers import CUSTOMERS
 from projections.loans import LOANS
-from projections.reading import CustomerPage
+from projections.reading import ApplicationPage, CustomerPage
 from projections.status import Lag
 from tests.projections.conftest import House
 from tests.projections.history import assert_reads_are_right, happen, import_one, numbers_of
@@ -85,6 +90,38 @@ def test_during_a_rebuild_after_it_and_after_going_back(house: House) -> None:
     assert_reads_are_right(house.reads, house.log)
 
 
+def test_an_application_is_read_as_its_stream_says_however_late_the_table_is(
+    house: House,
+) -> None:
+    rules = ReferRules(expires_after_days=1, thin_file=True)
+    house.lending.policy = replace(house.lending.policy, refer=rules)
+    number = house.lending.register(ASHA, BY).customer_number
+    waiting = [house.lending.apply_for_loan(asks(number), BY).decision_id for _ in range(3)]
+    reviewing = Reviewing(house.lending)
+    decide = {waiting[0]: reviewing.approve, waiting[1]: reviewing.decline}
+    other = replace(BY, actor="another")
+
+    def read() -> list[Application]:
+        return [house.reads.application(one) for one in waiting]
+
+    for one in waiting[:2]:
+        never = read()
+        house.project()
+        assert read() == never
+        decide[one](one, "so", other)
+    late = read()
+    assert [one.version for one in late] == [2, 2, 1]
+    house.project()
+    with house.rebuilder() as builder:
+        builder.rebuild(APPLICATIONS)
+    assert house.differences() == []
+    assert read() == late
+    page = house.reads.applications(
+        None, today=house.lending.today(), after=(date.min, ""), limit=2
+    )
+    assert page == ApplicationPage(applications=late[:2], lag=Lag(events=0, seconds=0.0))
+
+
 def test_who_and_what_is_not_there_is_unknown(house: House) -> None:
     happen(house.lending)
     for _ in range(2):
@@ -94,6 +131,8 @@ def test_who_and_what_is_not_there_is_unknown(house: House) -> None:
         with pytest.raises(UnknownLoanError) as nothing:
             house.reads.loan(42)
         assert nothing.value.loan_number == 42
+        with pytest.raises(UnknownApplicationError):
+            house.reads.application("42-2")
         house.project()
 
 

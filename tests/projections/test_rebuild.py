@@ -36,7 +36,7 @@ def live(house: House, version: int) -> None:
 
 
 def test_prepare_builds_what_lacks_and_only_that(house: House) -> None:
-    assert tables(house) == ["customers_v1", "loans_v1"]
+    assert tables(house) == ["applications_v1", "customers_v1", "loans_v1"]
     with house.rebuilder() as builder:
         assert builder.prepare() == []
         house.sql("DROP VIEW {s}.{loans}; DROP TABLE {s}.loans_v1;")
@@ -56,11 +56,11 @@ def test_a_rebuilt_table_is_a_fresh_fold_and_the_one_before_is_kept(house: House
         rebuilt = builder.rebuild(LOANS)
     assert (rebuilt.projection, rebuilt.version) == ("loans", 2)
     assert (rebuilt.position, rebuilt.rows) == (house.log.head().last, 18)
-    assert tables(house) == ["customers_v1", "loans_v1", "loans_v2"]
+    assert tables(house) == ["applications_v1", "customers_v1", "loans_v1", "loans_v2"]
     assert house.differences() == []
     assert_reads_are_right(house.reads, house.log)
     kept = {s.projection: s.kept_versions for s in status(house.conn, house.schema)}
-    assert kept == {"customers": (1,), "loans": (1, 2)}
+    assert kept == {"customers": (1,), "loans": (1, 2), "applications": (1,)}
 
 
 def test_of_many_rebuilds_the_last_two_tables_are_kept(house: House) -> None:
@@ -68,7 +68,7 @@ def test_of_many_rebuilds_the_last_two_tables_are_kept(house: House) -> None:
     with house.rebuilder() as builder:
         for _ in range(3):
             builder.rebuild(CUSTOMERS)
-    assert tables(house) == ["customers_v3", "customers_v4", "loans_v1"]
+    assert tables(house) == ["applications_v1", "customers_v3", "customers_v4", "loans_v1"]
     assert_reads_are_right(house.reads, house.log)
 
 

@@ -10,6 +10,7 @@ from decimal import Decimal
 import pytest
 from msgspec.structs import replace
 
+from projections.applications import APPLICATIONS
 from projections.customers import CUSTOMERS
 from projections.loans import LOANS
 from projections.status import is_led
@@ -111,9 +112,19 @@ def test_the_table_of_the_definition_before_is_kept_and_older_ones_go(house: Hou
     with house.rebuilder() as builder:
         builder.rebuild(LOANS)  # so this definition has two tables
         assert builder.prepare([CUSTOMERS, NEXT_LOANS]) == ["loans"]
-        assert shown(house) == [CUSTOMERS.shown_as, LOANS.shown_as, NEXT_TABLE]
+        assert shown(house) == [
+            APPLICATIONS.shown_as,
+            CUSTOMERS.shown_as,
+            LOANS.shown_as,
+            NEXT_TABLE,
+        ]
         assert builder.prepare([CUSTOMERS, LATER]) == ["loans"]
-        assert shown(house) == [CUSTOMERS.shown_as, NEXT_TABLE, LATER.shown_as]
+        assert shown(house) == [
+            APPLICATIONS.shown_as,
+            CUSTOMERS.shown_as,
+            NEXT_TABLE,
+            LATER.shown_as,
+        ]
         kept = "SELECT version FROM {s}.read_tables WHERE projection = 'loans' ORDER BY version"
         assert house.sql(kept) == [(3,), (4,)]
         tables = "SELECT tablename FROM pg_tables WHERE schemaname = '{s}' AND tablename ~ '^loans'"
@@ -121,7 +132,13 @@ def test_the_table_of_the_definition_before_is_kept_and_older_ones_go(house: Hou
 
         # Code of two definitions ago, started again, builds its own and takes nothing from others.
         assert builder.prepare() == ["loans"]
-    assert shown(house) == [CUSTOMERS.shown_as, LOANS.shown_as, NEXT_TABLE, LATER.shown_as]
+    assert shown(house) == [
+        APPLICATIONS.shown_as,
+        CUSTOMERS.shown_as,
+        LOANS.shown_as,
+        NEXT_TABLE,
+        LATER.shown_as,
+    ]
     assert_reads_are_right(house.reads, house.log)
 
 

@@ -1,0 +1,17 @@
+"""Read table ``applications``: one row per application referred to review, for the reviewers."""
+
+from typing import Final
+
+from credit_es.domain.events import ApplicationEvent
+from credit_es.domain.review import DEFINITION, Application, evolve
+from projections.projection import Projection
+
+APPLICATIONS: Final = Projection(
+    name="applications",
+    definition=DEFINITION,
+    row=Application,
+    key="application_id",
+    events=ApplicationEvent,
+    fold=evolve,
+    indexes=(("approved", "decide_by", "application_id"), ("decide_by", "application_id")),
+)
