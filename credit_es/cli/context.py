@@ -2,6 +2,8 @@
 
 import os
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
 from typing import Final
@@ -54,6 +56,17 @@ def settings() -> Settings:
 def print_json(document: object) -> None:
     """One JSON document on stdout, for machines."""
     typer.echo(msgspec.json.format(msgspec.json.encode(document)).decode())
+
+
+@contextmanager
+def progress_bar(doing: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on stderr, counted in positions of the log."""
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import Progress  # noqa: PLC0415
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(doing, total=None)
+        yield lambda reached, head: bar.update(task, completed=reached, total=head)
 
 
 def entitle(name: str) -> None:

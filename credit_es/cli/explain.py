@@ -3,6 +3,7 @@
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Annotated
 
+import msgspec
 import typer
 
 from credit_es.cli import context
@@ -11,22 +12,35 @@ from credit_es.settings import Settings
 
 if TYPE_CHECKING:
     from credit_es.audit.decisions import DecisionRecord
+    from credit_es.audit.replay import Replay
 
 
 def explain(
     loan_or_decision: Annotated[
-        str, typer.Argument(help="A loan id, such as 10000001, or a decision id: 10000001-2.")
-    ],
+        str | None,
+        typer.Argument(help="A loan id, such as 10000001, or a decision id: 10000001-2."),
+    ] = None,
     *,
+    all_of_them: Annotated[
+        bool, typer.Option("--all", help="Make every decision of the log again.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
-    """Show what a decision knew, what it came to, and why."""
+    """Show what a decision knew, what it came to, and why; make it again, and compare.
+
+    With --all, exits 3 at the first decision that does not come out the same.
+    """
     settings = context.settings()
+    if all_of_them == (loan_or_decision is not None):
+        raise CommandError("Give a loan or a decision, or --all.", ExitCode.USAGE)
+    if loan_or_decision is None:
+        _explain_all(settings, as_json=as_json)
+        return
     from credit_es.audit.decisions import ImportedLoanError  # noqa: PLC0415
     from credit_es.domain.errors import DomainError  # noqa: PLC0415
 
     try:
-        record = _find(settings, loan_or_decision)
+        record, again = _find(settings, loan_or_decision)
     except ImportedLoanError as error:
         raise CommandError(
             f"Loan {loan_or_decision} came with a workbook: it was decided before credit-es knew "
@@ -36,25 +50,73 @@ def explain(
     except DomainError as error:
         raise CommandError(f"Not found: {error}.", ExitCode.NOT_FOUND) from error
     if as_json:
-        context.print_json(record)
+        context.print_json(msgspec.structs.asdict(record) | {"replay": again})
     else:
         _print(record)
+        typer.echo(_said(again))
+    if again.same is False:
+        raise typer.Exit(ExitCode.VERIFICATION_FAILED)
 
 
-def _find(settings: Settings, loan_or_decision: str) -> "DecisionRecord":
+def _explain_all(settings: Settings, *, as_json: bool) -> None:
+    from credit_es.application import Lending  # noqa: PLC0415
+    from credit_es.audit.dossiers import dossiers  # noqa: PLC0415
+    from credit_es.audit.replay import policies_of, replays  # noqa: PLC0415
+
+    count, failed = 0, None
+    log = Lending(settings, pool_size=1).reader
+    with closing(log.database), context.progress_bar("replaying") as progress:
+        policies = policies_of(log)
+        for whole in dossiers(log, progress):
+            for again in replays(whole, policies):
+                count += 1
+                if not again.same:
+                    failed = again
+                    break
+            if failed:
+                break
+    if as_json:
+        context.print_json({"decisions": count, "first_not_the_same": failed})
+    else:
+        same = f"All {count} decisions of the log come out the same."
+        typer.echo(f"Decision {failed.decision_id}: {_said(failed)}" if failed else same)
+    if failed:
+        raise typer.Exit(ExitCode.VERIFICATION_FAILED)
+
+
+def _said(again: "Replay") -> str:
+    """What a replay came to, in words."""
+    if again.same is None:
+        return f"It cannot be made again: {again.problem}."
+    if again.same:
+        return "Made again from what it saw, by the policy that decided, it comes out the same."
+    lines = [
+        f"  {each.field}: recorded {each.recorded}, made again {each.replayed}"
+        for each in again.differences
+    ]
+    return "\n".join(["Made again from what it saw, it comes out otherwise:", *lines])
+
+
+def _find(settings: Settings, loan_or_decision: str) -> tuple["DecisionRecord", "Replay"]:
     """The decision as the read replica has it; what that lacks is asked of the primary."""
     from credit_es.application import Lending  # noqa: PLC0415
     from credit_es.audit.decisions import Audit  # noqa: PLC0415
+    from credit_es.audit.replay import policies_of, replay  # noqa: PLC0415
     from credit_es.domain.errors import UnknownDecisionError, UnknownLoanError  # noqa: PLC0415
     from credit_es.store.log import Log  # noqa: PLC0415
     from credit_es.store.replica import replica_log  # noqa: PLC0415
 
-    def ask(log: Log) -> "DecisionRecord":
+    def ask(log: Log) -> tuple["DecisionRecord", "Replay"]:
         audit = Audit(log)
         with closing(log.database):
-            if loan_or_decision.isascii() and loan_or_decision.isdigit():
-                return audit.decision_of_loan(int(loan_or_decision))
-            return audit.decision(loan_or_decision)
+            is_loan = loan_or_decision.isascii() and loan_or_decision.isdigit()
+            record = (
+                audit.decision_of_loan(int(loan_or_decision))
+                if is_loan
+                else audit.decision(loan_or_decision)
+            )
+            number, version = map(int, record.decision_id.split("-"))
+            return record, replay(log, policies_of(log), number, version)
 
     if replica := replica_log(settings, pool_size=1):
         with suppress(UnknownDecisionError, UnknownLoanError):

@@ -1,6 +1,6 @@
 """``credit-es audit export`` and ``import-check``: the log as files, and a check of such files."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -48,7 +48,7 @@ def export(
         recorded_from=recorded_from and recorded_from.replace(tzinfo=UTC),
         recorded_to=recorded_to and recorded_to.replace(tzinfo=UTC),
     )
-    with _log() as log, _bar("exporting") as progress:
+    with _log() as log, context.progress_bar("exporting") as progress:
         try:
             manifest = write(
                 log, folder, how, selection=selection, shards=shards, progress=progress
@@ -71,7 +71,7 @@ def import_check(
     from credit_es.audit.export import ExportError  # noqa: PLC0415
     from credit_es.audit.importcheck import import_check as compare  # noqa: PLC0415
 
-    with _log() as log, _bar("comparing") as progress:
+    with _log() as log, context.progress_bar("comparing") as progress:
         try:
             found = list(compare(log, folder, progress))
         except ExportError as error:
@@ -110,14 +110,3 @@ def _log() -> Iterator["Log"]:
     log = Lending(settings, pool_size=1).reader
     with closing(log.database):
         yield log
-
-
-@contextmanager
-def _bar(doing: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on stderr, counted in positions of the log."""
-    from rich.console import Console  # noqa: PLC0415
-    from rich.progress import Progress  # noqa: PLC0415
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(doing, total=None)
-        yield lambda reached, head: bar.update(task, completed=reached, total=head)

@@ -1,0 +1,187 @@
+"""A decision made again, from the versions it saw, under the policy that it was made by.
+
+It must come out the same, whatever was recorded since: what a decision knew stands in it, and the
+policy stands in the log under its hash.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from credit_es.audit.dossiers import Dossier, dossier
+from credit_es.domain import customer, loan
+from credit_es.domain.customer import Customer
+from credit_es.domain.errors import UnknownDecisionError
+from credit_es.domain.events import (
+    CustomerEvent,
+    Decision,
+    LoanApproved,
+    LoanEvent,
+    LoanOpened,
+    PolicyAdopted,
+)
+from credit_es.domain.lending import seen_of
+from credit_es.domain.loan import Loan
+from credit_es.domain.policy import SHIPPED, Policy, PolicyError, load_policy, recorded_policy
+from credit_es.domain.review import judge_again
+from credit_es.store.log import Log
+from credit_es.store.mapper import Recorded, policy_stream
+
+PLAIN: Final = msgspec.json.Encoder(decimal_format="string")
+
+
+class Differing(Struct, frozen=True, kw_only=True):
+    """A figure of a decision that comes out another one; ``field`` is its path in the fact."""
+
+    field: str
+    recorded: Any
+    replayed: Any
+
+
+class Replay(Struct, frozen=True, kw_only=True):
+    """A decision made again: ``same`` is None where it cannot be, and ``problem`` says why."""
+
+    decision_id: str
+    same: bool | None
+    differences: tuple[Differing, ...] = ()
+    problem: str | None = None
+
+
+class Policies:
+    """The policies that decisions were made by, by hash: of the log, else of those shipped."""
+
+    def __init__(self, contents: Callable[[str], str | None]) -> None:
+        self._contents = contents
+        self._found: dict[str, Policy | None] = {}
+
+    def find(self, policy_hash: str) -> Policy | None:
+        """The policy of a hash, None where nobody has it."""
+        if policy_hash not in self._found:
+            self._found[policy_hash] = self._look(policy_hash)
+        return self._found[policy_hash]
+
+    def _look(self, policy_hash: str) -> Policy | None:
+        content = self._contents(policy_hash)
+        try:
+            candidates = [recorded_policy(content)] if content else []
+        except PolicyError:
+            candidates = []
+        candidates += [load_policy(path.stem) for path in sorted(SHIPPED.glob("*.toml"))]
+        return next((one for one in candidates if one.hash == policy_hash), None)
+
+
+def policies_of(log: Log) -> Policies:
+    """The policies of a log."""
+
+    def content(policy_hash: str) -> str | None:
+        found = log.event(policy_stream(policy_hash), 1)
+        if found is None:
+            return None
+        assert isinstance(found.entry.fact, PolicyAdopted)
+        return found.entry.fact.content
+
+    return Policies(content)
+
+
+def replay(log: Log, policies: Policies, customer_number: int, version: int) -> Replay:
+    """Make one decision again; raises ``UnknownDecisionError`` where there is none."""
+    whole = dossier(log, customer_number)
+    decision_id = f"{customer_number}-{version}"
+    for one in replays(whole, policies) if whole else ():
+        if one.decision_id == decision_id:
+            return one
+    raise UnknownDecisionError(decision_id)
+
+
+def replays(whole: Dossier, policies: Policies) -> Iterator[Replay]:
+    """Make every decision of a dossier again, in order."""
+    who: Customer | None = None
+    states = _States(whole)
+    for recorded in whole.history:
+        fact = recorded.entry.fact
+        assert isinstance(fact, CustomerEvent)
+        if isinstance(fact, Decision):
+            yield _again(recorded, fact, who, states, policies)
+        who = customer.evolve(who, fact)
+
+
+class _States:
+    """The loans of a dossier at each of their versions."""
+
+    def __init__(self, whole: Dossier) -> None:
+        self._whole = whole
+        self._states: dict[int, list[Loan]] = {}
+
+    def at(self, number: int, version: int) -> Loan | None:
+        """A loan as a decision saw it; None where the log does not reach so far."""
+        states = self._states.get(number)
+        if states is None:
+            states = self._states[number] = []
+            for recorded in self._whole.loans.get(number, ()):
+                fact = recorded.entry.fact
+                assert isinstance(fact, LoanEvent)
+                states.append(loan.evolve(states[-1] if states else None, fact))
+        return states[version - 1] if 1 <= version <= len(states) else None
+
+    def opening(self, number: int) -> LoanOpened | None:
+        """The first fact of a loan granted here."""
+        stream = self._whole.loans.get(number, ())
+        first = stream[0].entry.fact if stream else None
+        return first if isinstance(first, LoanOpened) else None
+
+
+def _again(
+    recorded: Recorded,
+    decision: Decision,
+    who: Customer | None,
+    states: _States,
+    policies: Policies,
+) -> Replay:
+    decision_id = f"{decision.customer_number}-{recorded.originator_version}"
+
+    def cannot(problem: str) -> Replay:
+        return Replay(decision_id=decision_id, same=None, problem=problem)
+
+    policy = policies.find(decision.verdict.policy_hash)
+    if policy is None:
+        return cannot(
+            f"policy {decision.verdict.policy} with the hash {decision.verdict.policy_hash} is "
+            "neither in the log nor shipped"
+        )
+    found = [states.at(each.loan_number, each.version) for each in decision.seen.loans]
+    loans = [one for one in found if one is not None]
+    if who is None or len(loans) < len(found):
+        return cannot("the log does not hold all the versions that it saw")
+    verdict = judge_again(policy, who, loans, decision)
+    again: dict[str, Any] = {"verdict": verdict, "seen": seen_of(who, loans)}
+    said: dict[str, Any] = {"verdict": decision.verdict, "seen": decision.seen}
+    if isinstance(decision, LoanApproved):
+        asked, opening = decision.terms, states.opening(decision.loan_number)
+        again["loan"] = (
+            asked.amount,
+            verdict.annual_rate,
+            asked.tenure_months,
+            verdict.installment,
+        )
+        said["loan"] = opening and (
+            opening.amount,
+            opening.annual_rate,
+            opening.tenure_months,
+            opening.installment,
+        )
+    differences = tuple(_differing("", _plain(said), _plain(again)))
+    return Replay(decision_id=decision_id, same=not differences, differences=differences)
+
+
+def _plain(value: object) -> Any:
+    return msgspec.json.decode(PLAIN.encode(value))
+
+
+def _differing(path: str, recorded: Any, replayed: Any) -> Iterator[Differing]:
+    if isinstance(recorded, dict) and isinstance(replayed, dict):
+        for name in sorted(recorded | replayed):
+            yield from _differing(f"{path}/{name}", recorded.get(name), replayed.get(name))
+    elif recorded != replayed:
+        yield Differing(field=path, recorded=recorded, replayed=replayed)

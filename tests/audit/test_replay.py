@@ -1,0 +1,118 @@
+"""Every decision made again from what it saw comes out the same, and a tampered one does not."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from decimal import Decimal
+
+import pytest
+
+from credit_es.application import Lending
+from credit_es.audit.dossiers import dossiers
+from credit_es.audit.replay import Policies, Replay, policies_of, replay, replays
+from credit_es.domain.errors import UnknownDecisionError
+from credit_es.domain.events import LoanApproved
+from credit_es.domain.repaying import Repay
+from credit_es.servicing import Servicing
+from tests.store.given import ASHA, BY, asks, settings
+
+ALTER = (
+    "UPDATE {s}.events SET state = convert_to(replace(convert_from(state, 'UTF8'), %s, %s), 'UTF8')"
+    " WHERE topic = %s"
+)
+
+
+@pytest.fixture
+def lending(database_url: str, schema: str) -> Iterator[Lending]:
+    """Applications, some declined, between repayments that the later ones have seen."""
+    one = Lending(settings(database_url, schema), pool_size=2)
+    who = one.register(ASHA, BY).customer_number
+    for amount in ("10000.00", "9000000.00", "20000.00"):
+        decision = one.apply_for_loan(asks(who, amount), BY).decision
+        if isinstance(decision, LoanApproved):
+            today = one.today()
+            money = Repay(loan_number=decision.loan_number, amount=Decimal(100), paid_on=today)
+            Servicing(one).repay(money, BY)
+    one.register(ASHA, BY)
+    yield one
+    one.close()
+
+
+def everything(lending: Lending) -> list[Replay]:
+    policies = policies_of(lending.reader)
+    return [one for whole in dossiers(lending.reader) for one in replays(whole, policies)]
+
+
+def alter(lending: Lending, was: str, now: str, topic: str) -> None:
+    statement = ALTER.format(s=lending.database.schema).encode()
+    lending.database.run(lambda conn: conn.execute(statement, (was, now, topic)))
+
+
+def run(lending: Lending, url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environ = {"DATABASE_URL": url, "CREDIT_SCHEMA": lending.database.schema}
+    command = [sys.executable, "-m", "credit_es.cli.main", *arguments]
+    return subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+
+
+def test_every_decision_comes_out_the_same_whatever_came_after(lending: Lending) -> None:
+    found = everything(lending)
+    assert [one.decision_id for one in found] == [f"10000001-{v}" for v in (2, 3, 4)]
+    assert {one.same for one in found} == {True}
+    policies = policies_of(lending.reader)
+    assert replay(lending.reader, policies, 10_000_001, 3) == found[1]
+    with pytest.raises(UnknownDecisionError):
+        replay(lending.reader, policies, 10_000_001, 1)
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "topic", "field"),
+    [
+        ('"score":"50.00"', '"score":"99.00"', "credit.LoanApproved", "/verdict/scorecard/score"),
+        ('"approved":false', '"approved":true', "credit.LoanDeclined", "/verdict/approved"),
+        (
+            '"monthly_income":"50000.00"',
+            '"monthly_income":"60000.00"',
+            "credit.CustomerRegistered",
+            "/seen/monthly_income",
+        ),
+        ('"amount":"10000.00"', '"amount":"10001.00"', "credit.LoanOpened", "/loan"),
+    ],
+)
+def test_a_tampered_figure_is_caught(
+    lending: Lending, was: str, now: str, topic: str, field: str
+) -> None:
+    alter(lending, was, now, topic)
+    wrong = [one for one in everything(lending) if not one.same]
+    assert field in [each.field for one in wrong for each in one.differences]
+
+
+def test_a_tampered_policy_is_not_taken_for_the_one_that_decided(lending: Lending) -> None:
+    alter(lending, "burden_percent", "burden_Percent", "credit.PolicyAdopted")
+    assert {one.same for one in everything(lending)} == {True}  # the shipped one has the hash
+    for content in ("{}", "", lending.policy.content):
+        assert Policies(lambda _hash, content=content: content).find("0" * 64) is None
+
+
+def test_a_decision_by_a_policy_that_nobody_has_cannot_be_made_again(lending: Lending) -> None:
+    policy_hash = lending.policy.hash
+    alter(lending, policy_hash, "f" * 64, "credit.LoanDeclined")
+    (one,) = [one for one in everything(lending) if one.same is None]
+    assert one.problem is not None
+    assert "neither in the log nor shipped" in one.problem
+
+
+def test_the_command_explains_one_or_all_and_exits_3(lending: Lending, database_url: str) -> None:
+    one = run(lending, database_url, "explain", "10000001-2")
+    assert one.returncode == 0, one.stderr
+    assert "it comes out the same" in one.stdout
+    whole = run(lending, database_url, "audit", "explain", "--all", "--json")
+    assert whole.returncode == 0, whole.stderr
+    assert json.loads(whole.stdout) == {"decisions": 3, "first_not_the_same": None}
+    alter(lending, '"score":"50.00"', '"score":"99.00"', "credit.LoanApproved")
+    assert run(lending, database_url, "explain", "10000001-2").returncode == 3
+    failed = run(lending, database_url, "explain", "--all")
+    assert failed.returncode == 3
+    assert "10000001-2" in failed.stdout
+    assert "99.00" in failed.stdout
+    assert run(lending, database_url, "explain").returncode == 2
