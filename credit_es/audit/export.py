@@ -223,7 +223,7 @@ def read_facts(folder: Path, manifest: Manifest) -> Iterator[ExportedFact]:
 
     Raises ``ExportError`` where a file cannot be read.
     """
-    read = {"jsonl": _read_jsonl, "csv": _read_csv, "parquet": _read_parquet}[manifest.format]
+    read = {"jsonl": _read_jsonl, "csv": _read_csv, "parquet": read_shard}[manifest.format]
     files = [read(folder / file.name) for file in manifest.files]
     try:
         yield from heapq.merge(*files, key=attrgetter("position"))
@@ -324,7 +324,8 @@ def _read_csv(path: Path) -> Iterator[ExportedFact]:
             yield msgspec.convert(given, ExportedFact, strict=False)
 
 
-def _read_parquet(path: Path) -> Iterator[ExportedFact]:
+def read_shard(path: Path) -> Iterator[ExportedFact]:
+    """The facts of one Parquet file, in the order of the log."""
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(1000):
             for row in batch.to_pylist():

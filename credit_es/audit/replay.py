@@ -4,7 +4,7 @@ It must come out the same, whatever was recorded since: what a decision knew sta
 policy stands in the log under its hash.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 import msgspec
@@ -93,6 +93,17 @@ def replay(log: Log, policies: Policies, customer_number: int, version: int) -> 
         if one.decision_id == decision_id:
             return one
     raise UnknownDecisionError(decision_id)
+
+
+def first_failing(dossiers: Iterable[Dossier], policies: Policies) -> tuple[int, Replay | None]:
+    """How many decisions were made again, up to the first that did not come out the same."""
+    count = 0
+    for whole in dossiers:
+        for again in replays(whole, policies):
+            count += 1
+            if not again.same:
+                return count, again
+    return count, None
 
 
 def replays(whole: Dossier, policies: Policies) -> Iterator[Replay]:

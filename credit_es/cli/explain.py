@@ -1,6 +1,7 @@
 """``credit-es explain``: why a loan was granted, or an application declined."""
 
 from contextlib import closing, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -24,6 +25,12 @@ def explain(
     all_of_them: Annotated[
         bool, typer.Option("--all", help="Make every decision of the log again.")
     ] = False,
+    cluster: Annotated[
+        str | None, typer.Option(help="With --all: a Dask scheduler, tcp://..., for --shards.")
+    ] = None,
+    shards: Annotated[
+        Path | None, typer.Option(help="With --cluster: a Parquet export, in place of the log.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """Show what a decision knew, what it came to, and why; make it again, and compare.
@@ -33,8 +40,10 @@ def explain(
     settings = context.settings()
     if all_of_them == (loan_or_decision is not None):
         raise CommandError("Give a loan or a decision, or --all.", ExitCode.USAGE)
+    if (cluster is None) != (shards is None):
+        raise CommandError("Give --cluster and --shards together.", ExitCode.USAGE)
     if loan_or_decision is None:
-        _explain_all(settings, as_json=as_json)
+        _explain_all(settings, cluster, shards, as_json=as_json)
         return
     from credit_es.audit.decisions import ImportedLoanError  # noqa: PLC0415
     from credit_es.domain.errors import DomainError  # noqa: PLC0415
@@ -58,23 +67,21 @@ def explain(
         raise typer.Exit(ExitCode.VERIFICATION_FAILED)
 
 
-def _explain_all(settings: Settings, *, as_json: bool) -> None:
+def _explain_all(
+    settings: Settings, cluster: str | None, shards: Path | None, *, as_json: bool
+) -> None:
     from credit_es.application import Lending  # noqa: PLC0415
+    from credit_es.audit.cluster import replay_shards  # noqa: PLC0415
     from credit_es.audit.dossiers import dossiers  # noqa: PLC0415
-    from credit_es.audit.replay import policies_of, replays  # noqa: PLC0415
+    from credit_es.audit.replay import first_failing, policies_of  # noqa: PLC0415
 
-    count, failed = 0, None
-    log = Lending(settings, pool_size=1).reader
-    with closing(log.database), context.progress_bar("replaying") as progress:
-        policies = policies_of(log)
-        for whole in dossiers(log, progress):
-            for again in replays(whole, policies):
-                count += 1
-                if not again.same:
-                    failed = again
-                    break
-            if failed:
-                break
+    with context.progress_bar("replaying") as progress:
+        if cluster and shards:
+            count, failed = replay_shards(cluster, shards, progress)
+        else:
+            log = Lending(settings, pool_size=1).reader
+            with closing(log.database):
+                count, failed = first_failing(dossiers(log, progress), policies_of(log))
     if as_json:
         context.print_json({"decisions": count, "first_not_the_same": failed})
     else:

@@ -205,8 +205,20 @@ def judge(
     referred again, and everything else holds as for any other.
     """
     scored = score(policy.score, customer, loans, today)
+    return weigh(policy, customer, scored, terms, reviewed=reviewed)
+
+
+def slab_of(policy: Policy, scored: Score) -> Slab | None:
+    """The slab that an exact score lies in, None where it is below all."""
+    return next((slab for slab in policy.slabs if scored.exact > fraction(slab.above)), None)
+
+
+def weigh(
+    policy: Policy, customer: Customer, scored: Score, terms: Terms, *, reviewed: bool = False
+) -> Verdict:
+    """What ``judge`` says, once the customer is scored by the policy's own rules."""
     card = scored.card
-    slab = next((s for s in policy.slabs if scored.exact > fraction(s.above)), None)
+    slab = slab_of(policy, scored)
     minimum_rate = slab.minimum_rate if slab else policy.declined_rate
     annual_rate = max(terms.annual_rate, minimum_rate).quantize(CENT)
     payment = installment(terms.amount, annual_rate, terms.tenure_months)

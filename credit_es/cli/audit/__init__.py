@@ -3,12 +3,13 @@
 import typer
 
 from credit_es.cli import explain
-from credit_es.cli.audit import export, history
+from credit_es.cli.audit import backtest, export, history
 
 app = typer.Typer(no_args_is_help=True, help="What an auditor asks of the log.")
 
 # A module a command, as in `credit_es/cli/main.py`.
 app.command()(history.history)
 app.command()(explain.explain)
+app.command()(backtest.backtest)
 app.command()(export.export)
 app.command()(export.import_check)

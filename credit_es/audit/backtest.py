@@ -1,0 +1,265 @@
+"""Would another policy have decided otherwise? Every application, and every imported loan, again.
+
+An application is judged with the versions that its decision saw, on its day; what became of it in
+manual review belongs to it and is no application of its own. An imported loan is judged as if it
+had been applied for on its own opening day, with what was true then of the customer and of the
+loans opened before it. All sums are exact; the tallies of parts of the log add up to that of the
+whole, however it is cut.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import date
+from decimal import Decimal
+from enum import StrEnum
+
+from msgspec import Struct, field
+from msgspec.structs import replace
+
+from credit_es.audit.asof import customer_as_of, loan_as_of
+from credit_es.audit.dossiers import Dossier
+from credit_es.domain import customer, loan
+from credit_es.domain.customer import Customer
+from credit_es.domain.events import (
+    CustomerEvent,
+    Decision,
+    LoanApproved,
+    LoanDeclined,
+    LoanEvent,
+    LoanImported,
+    LoanReferred,
+)
+from credit_es.domain.loan import ZERO, Loan
+from credit_es.domain.policy import Policy, judge, slab_of, weigh
+from credit_es.domain.score import score
+from credit_es.domain.standing import installments_due, installments_on_time
+from credit_es.domain.values import Terms, Verdict
+
+
+class Outcome(StrEnum):
+    """What becomes of an application."""
+
+    APPROVED = "approved"
+    DECLINED = "declined"
+    REFERRED = "referred"
+
+
+class Kind(StrEnum):
+    """What is judged."""
+
+    APPLICATION = "application"
+    IMPORTED = "imported"
+
+
+class Key(Struct, frozen=True, kw_only=True, order=True):
+    """What cases are counted by: before is without the policy under test, after is with it.
+
+    ``slab`` is the bound that the score is above, by the policy under test; None is below all.
+    """
+
+    kind: Kind
+    before: Outcome
+    after: Outcome
+    slab: Decimal | None
+    reasons: tuple[str, ...]
+
+
+class Tally(Struct, frozen=True, kw_only=True):
+    """Cases and their sums: the amounts asked for, and rates in per cent times amount.
+
+    ``due`` and ``on_time`` are the installments since of the loans among them that were granted.
+    """
+
+    cases: int = 0
+    amount: Decimal = ZERO
+    rated_before: Decimal = ZERO
+    rated_after: Decimal = ZERO
+    dearer: int = 0
+    cheaper: int = 0
+    granted: int = 0
+    due: int = 0
+    on_time: int = 0
+
+    def __add__(self, other: "Tally") -> "Tally":
+        """The cases of both."""
+        names = Tally.__struct_fields__
+        return Tally(**{name: getattr(self, name) + getattr(other, name) for name in names})
+
+
+Tallies = dict[Key, Tally]
+
+
+class Question(Struct, frozen=True, kw_only=True):
+    """What is asked: ``against`` None compares with what was decided, imported loans as granted.
+
+    Days are those of the decisions, both included; ``today`` is the day up to which what became of
+    the loans is counted.
+    """
+
+    policy: Policy
+    against: Policy | None
+    first: date | None
+    last: date | None
+    today: date
+
+
+class _Case(Struct, frozen=True, kw_only=True):
+    """One application with all that it is judged by, and what it came to."""
+
+    kind: Kind
+    who: Customer
+    loans: Sequence[Loan] = field(default_factory=list)
+    terms: Terms
+    day: date
+    before: Outcome
+    rate: Decimal
+    granted: Loan | None
+
+
+def backtest(dossiers: Iterable[Dossier], question: Question) -> Tallies:
+    """The tallies of some customers; those of others are to be added to them by key."""
+    tallies: Tallies = {}
+    for whole in dossiers:
+        for case in _cases(whole):
+            if question.first and case.day < question.first:
+                continue
+            if question.last and case.day > question.last:
+                continue
+            key, tally = _judged(case, question)
+            tallies[key] = tallies.get(key, Tally()) + tally
+    return tallies
+
+
+def added(parts: Iterable[Tallies]) -> Tallies:
+    """The tallies of all parts together."""
+    whole: Tallies = {}
+    for part in parts:
+        for key, tally in part.items():
+            whole[key] = whole.get(key, Tally()) + tally
+    return whole
+
+
+def _judged(case: _Case, question: Question) -> tuple[Key, Tally]:
+    policy = question.policy
+    scored = score(policy.score, case.who, case.loans, case.day)
+    verdict, slab = weigh(policy, case.who, scored, case.terms), slab_of(policy, scored)
+    before, rate = case.before, case.rate
+    if question.against is not None:
+        other = judge(question.against, case.who, case.loans, case.terms, case.day)
+        before, rate = _outcome(other), other.annual_rate
+    key = Key(
+        kind=case.kind,
+        before=before,
+        after=_outcome(verdict),
+        slab=slab.above if slab else None,
+        reasons=tuple(map(str, verdict.reasons)),
+    )
+    amount, granted = case.terms.amount, case.granted
+    return key, Tally(
+        cases=1,
+        amount=amount,
+        rated_before=amount * rate,
+        rated_after=amount * verdict.annual_rate,
+        dearer=verdict.annual_rate > rate,
+        cheaper=verdict.annual_rate < rate,
+        granted=granted is not None,
+        due=installments_due(granted, question.today) if granted else 0,
+        on_time=installments_on_time(granted, question.today) if granted else 0,
+    )
+
+
+def _outcome(verdict: Verdict) -> Outcome:
+    if verdict.approved:
+        return Outcome.APPROVED
+    return Outcome.REFERRED if verdict.referred else Outcome.DECLINED
+
+
+def _cases(whole: Dossier) -> Iterator[_Case]:
+    histories = {
+        number: [recorded.entry.fact for recorded in stream]
+        for number, stream in whole.loans.items()
+    }
+    states = {
+        number: _states(fact for fact in facts if isinstance(fact, LoanEvent))
+        for number, facts in histories.items()
+    }
+    reviewed = _reviewed(whole)
+    who: Customer | None = None
+    for recorded in whole.history:
+        fact = recorded.entry.fact
+        assert isinstance(fact, CustomerEvent)
+        if isinstance(fact, Decision) and not _is_of_a_review(fact):
+            assert who is not None
+            application = f"{whole.customer_number}-{recorded.originator_version}"
+            loan_number = fact.loan_number or reviewed.get(application)
+            yield _Case(
+                kind=Kind.APPLICATION,
+                who=who,
+                loans=[states[one.loan_number][one.version - 1] for one in fact.seen.loans],
+                terms=fact.terms,
+                day=fact.occurred_on,
+                before=_said(fact),
+                rate=fact.verdict.annual_rate,
+                granted=states[loan_number][-1] if loan_number else None,
+            )
+        who = customer.evolve(who, fact)
+    for number, facts in histories.items():
+        if isinstance(facts[0], LoanImported):
+            yield from _imported(whole, number, facts[0], states[number][-1])
+
+
+def _imported(whole: Dossier, number: int, opened: LoanImported, granted: Loan) -> Iterator[_Case]:
+    day = opened.occurred_on
+    who = customer_as_of(whole.history, on=day)
+    if who is None:
+        return
+    others = (
+        loan_as_of(stream, on=day) for other, stream in whole.loans.items() if other != number
+    )
+    before = [
+        one for one in others if one and (one.opened_on, one.number) < (opened.occurred_on, number)
+    ]
+    yield _Case(
+        kind=Kind.IMPORTED,
+        who=replace(who, loans=tuple(one.number for one in before)),
+        loans=before,
+        terms=Terms(
+            amount=opened.amount,
+            annual_rate=opened.annual_rate,
+            tenure_months=opened.tenure_months,
+        ),
+        day=day,
+        before=Outcome.APPROVED,
+        rate=opened.annual_rate,
+        granted=granted,
+    )
+
+
+def _reviewed(whole: Dossier) -> dict[str, int]:
+    """The loans that reviewers granted, by application."""
+    facts = (recorded.entry.fact for recorded in whole.history)
+    return {
+        fact.application_id: fact.loan_number
+        for fact in facts
+        if isinstance(fact, LoanApproved) and fact.application_id
+    }
+
+
+def _is_of_a_review(decision: Decision) -> bool:
+    return not isinstance(decision, LoanReferred) and decision.application_id is not None
+
+
+def _said(decision: Decision) -> Outcome:
+    match decision:
+        case LoanApproved():
+            return Outcome.APPROVED
+        case LoanDeclined():
+            return Outcome.DECLINED
+        case LoanReferred():
+            return Outcome.REFERRED
+
+
+def _states(facts: Iterable[LoanEvent]) -> list[Loan]:
+    states: list[Loan] = []
+    for fact in facts:
+        states.append(loan.evolve(states[-1] if states else None, fact))
+    return states

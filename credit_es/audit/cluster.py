@@ -1,0 +1,65 @@
+"""The same pure folds over an export's Parquet shards, on a Dask cluster.
+
+A shard holds whole customers, so what is asked of each customer is asked of each shard, wherever it
+is; only small answers travel. The workers need the same code and the same folder.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from credit_es.audit.backtest import Question, Tallies, added, backtest
+from credit_es.audit.dossiers import dossiers_of
+from credit_es.audit.export import ExportError, read_manifest, read_shard
+from credit_es.audit.replay import Policies, Replay, first_failing
+from credit_es.domain.events import PolicyAdopted
+from credit_es.store.mapper import DECODER
+
+T = TypeVar("T")
+Progress = Callable[[int, int], None]
+
+
+def shards_of(folder: Path) -> list[Path]:
+    """The Parquet files of an export; raises ``ExportError`` where it is none."""
+    manifest = read_manifest(folder)
+    if manifest.format != "parquet":
+        raise ExportError(f"{folder} is {manifest.format}: export it with --format parquet.")
+    return [folder / file.name for file in manifest.files]
+
+
+def backtest_shards(address: str, folder: Path, question: Question, progress: Progress) -> Tallies:
+    """Backtest every customer of an export on the cluster at ``address``."""
+    return added(_each(address, _backtest_shard, shards_of(folder), question, progress))
+
+
+def replay_shards(address: str, folder: Path, progress: Progress) -> tuple[int, Replay | None]:
+    """Make every decision of an export again: how many, and the first that comes out otherwise."""
+    shards = shards_of(folder)
+    contents = {
+        fact.policy_hash: fact.content
+        for row in read_shard(shards[0])
+        if isinstance(fact := DECODER.decode(row.state).fact, PolicyAdopted)
+    }
+    answers = list(_each(address, _replay_shard, shards, contents, progress))
+    failed = sorted((one for _, one in answers if one), key=lambda one: one.decision_id)
+    return sum(count for count, _ in answers), next(iter(failed), None)
+
+
+def _backtest_shard(shard: Path, question: Question) -> Tallies:
+    return backtest(dossiers_of(read_shard(shard)), question)
+
+
+def _replay_shard(shard: Path, contents: dict[str, str]) -> tuple[int, Replay | None]:
+    return first_failing(dossiers_of(read_shard(shard)), Policies(contents.get))
+
+
+def _each(
+    address: str, ask: Callable[..., T], shards: Sequence[Path], what: Any, progress: Progress
+) -> Iterator[T]:
+    from distributed import Client, as_completed  # noqa: PLC0415 - an optional extra
+
+    with Client(address) as client:  # type: ignore[no-untyped-call]
+        futures = [client.submit(ask, shard, what, pure=False) for shard in shards]
+        for done, future in enumerate(as_completed(futures), 1):  # type: ignore[no-untyped-call]
+            yield future.result()
+            progress(done, len(shards))

@@ -1,0 +1,139 @@
+"""``credit-es audit backtest``: what another policy would have decided."""
+
+from contextlib import closing
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from credit_es.cli import context
+from credit_es.cli.audit import output
+from credit_es.cli.context import CommandError, ExitCode
+
+if TYPE_CHECKING:
+    from credit_es.audit.backtest import Question, Tallies
+    from credit_es.audit.backtested import Summary
+    from credit_es.settings import Settings
+
+DAY: Final = ["%Y-%m-%d"]
+HEADINGS: Final = (
+    "by",
+    "what",
+    "cases",
+    "amount",
+    "rate before, %",
+    "rate after, %",
+    "dearer",
+    "cheaper",
+    "granted",
+    "on time since, %",
+)
+
+
+def backtest(
+    policy: Annotated[str, typer.Argument(help="A shipped policy, or a TOML file.")],
+    *,
+    against: Annotated[
+        str | None, typer.Option(help="Another policy; without it, what was decided.")
+    ] = None,
+    first: Annotated[
+        datetime | None, typer.Option("--from", formats=DAY, help="Decided then or later.")
+    ] = None,
+    last: Annotated[
+        datetime | None, typer.Option("--to", formats=DAY, help="Decided then or before.")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw it, as .svg or .png.")] = None,
+    cluster: Annotated[
+        str | None, typer.Option(help="A Dask scheduler, tcp://..., for --shards.")
+    ] = None,
+    shards: Annotated[
+        Path | None, typer.Option(help="A Parquet export to judge, in place of the log.")
+    ] = None,
+    as_json: output.AsJson = False,
+    as_csv: output.AsCsv = False,
+) -> None:
+    """Judge every application and every imported loan by another policy; records nothing."""
+    settings = context.settings()
+    from credit_es.audit.backtest import Question  # noqa: PLC0415
+    from credit_es.audit.backtested import plot as draw  # noqa: PLC0415
+    from credit_es.audit.backtested import summarized  # noqa: PLC0415
+    from credit_es.domain.policy import load_policy  # noqa: PLC0415
+
+    if plot and plot.suffix not in {".svg", ".png"}:
+        raise CommandError("--plot takes the name of an .svg or a .png.", ExitCode.USAGE)
+    if cluster and not shards:
+        raise CommandError(
+            "A cluster reads an export: give --shards DIR, written by "
+            "`credit-es audit export DIR --format parquet`.",
+            ExitCode.USAGE,
+        )
+    question = Question(
+        policy=load_policy(policy),
+        against=load_policy(against) if against else None,
+        first=_day(first),
+        last=_day(last),
+        today=datetime.now(settings.timezone).date(),
+    )
+    tallies = _tallies(settings, question, cluster, shards)
+    summary = summarized(
+        tallies,
+        policy=question.policy.name,
+        policy_hash=question.policy.hash,
+        against=question.against.name if question.against else "as decided",
+    )
+    if plot:
+        draw(tallies, summary, plot)
+    output.show(summary, HEADINGS, _rows(summary), as_json=as_json, as_csv=as_csv)
+
+
+def _tallies(
+    settings: "Settings", question: "Question", cluster: str | None, shards: Path | None
+) -> "Tallies":
+    from credit_es.application import Lending  # noqa: PLC0415
+    from credit_es.audit.backtest import added  # noqa: PLC0415
+    from credit_es.audit.backtest import backtest as ask  # noqa: PLC0415
+    from credit_es.audit.cluster import backtest_shards, shards_of  # noqa: PLC0415
+    from credit_es.audit.dossiers import dossiers, dossiers_of  # noqa: PLC0415
+    from credit_es.audit.export import ExportError, read_shard  # noqa: PLC0415
+
+    with context.progress_bar("judging") as progress:
+        try:
+            if cluster and shards:
+                return backtest_shards(cluster, shards, question, progress)
+            if shards:
+                files = shards_of(shards)
+                return added(ask(dossiers_of(read_shard(file)), question) for file in files)
+        except (ExportError, OSError) as error:
+            raise CommandError(f"{error}") from error
+        log = Lending(settings, pool_size=1).reader
+        with closing(log.database):
+            return ask(dossiers(log, progress), question)
+
+
+def _day(given: datetime | None) -> date | None:
+    return given.date() if given else None
+
+
+def _rows(summary: "Summary") -> list[tuple[output.Cell, ...]]:
+    groups = (
+        ("outcome", summary.changes),
+        ("reason", summary.by_reason),
+        ("slab", summary.by_slab),
+    )
+    return [
+        (
+            by,
+            line.what,
+            line.cases,
+            line.amount,
+            line.rate_before,
+            line.rate_after,
+            line.dearer,
+            line.cheaper,
+            line.granted,
+            line.on_time_share,
+        )
+        for by, lines in groups
+        for line in lines
+    ]
