@@ -8,7 +8,7 @@ from msgspec import Struct
 from api.middleware import RequestLog
 from api.openapi import Described, document
 from api.problems import add_error_handlers
-from api.resources.audit import History
+from api.resources.audit import History, Search
 from api.resources.customers import Corrections, Customers, OneCustomer, Register
 from api.resources.decisions import Decisions, OneDecision
 from api.resources.docs import Docs, Document
@@ -101,6 +101,7 @@ def create_app(services: Services) -> "falcon.App[falcon.Request, falcon.Respons
         ("/loans/{loan_id}/repayments/{repayment_id}/reversal", Reversal(servicing)),
         ("/loans/{loan_id}/payoff", LoanPayoff(lending, read_model)),
         ("/loans/{loan_id}/write-off", WriteOff(servicing)),
+        ("/audit/facts", Search(services.replica or lending.reader, lending.reader)),
         ("/audit/history/{subject}/{subject_id}", History(lending.reader)),
         ("/audit/as-of/{day}/customer/{customer_id}", PastCustomer(past)),
         ("/audit/as-of/{day}/loan/{loan_id}", PastLoan(past)),

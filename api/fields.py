@@ -14,6 +14,8 @@ from uuid import UUID
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from credit_es.store.mapper import TOPICS
+
 CENT: Final = Decimal("0.01")
 PLACES: Final = 2
 LARGEST_ID: Final = 2**53 - 1
@@ -40,6 +42,9 @@ INSTANT: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-
 _NAME: Final = re.compile(NAME)
 _REASON: Final = re.compile(REASON)
 _DAY: Final = re.compile(DAY)
+AMOUNT: Final = r"^[0-9]{1,13}([.][0-9]{1,2})?$"
+KINDS: Final = tuple(sorted(name.removeprefix("credit.") for name in TOPICS))
+_AMOUNT: Final = re.compile(AMOUNT)
 _INSTANT: Final = re.compile(INSTANT)
 _PHONE: Final = re.compile(PHONE)
 _UUID: Final = re.compile(UUID_TEXT)
@@ -104,6 +109,18 @@ def _cents(value: Decimal) -> Decimal:
     return value.quantize(CENT)
 
 
+def _kind(value: str) -> str:
+    if value not in KINDS:
+        raise PydanticCustomError("kind", "Input should be a kind of fact, such as LoanApproved")
+    return value
+
+
+def _amount(value: Any) -> Decimal:
+    if isinstance(value, str) and _AMOUNT.fullmatch(value):
+        return Decimal(value)
+    raise PydanticCustomError("amount", "Input should be an amount, written as 1000.50")
+
+
 def from_digits(value: Any) -> Any:
     """A query's integer; all other text is left for pydantic to refuse."""
     return int(value) if isinstance(value, str) and _DIGITS.fullmatch(value) else value
@@ -152,6 +169,14 @@ Day = Annotated[
     date,
     BeforeValidator(_day),
     WithJsonSchema({"type": "string", "format": "date", "pattern": DAY}),
+]
+Kind = Annotated[
+    str, AfterValidator(_kind), WithJsonSchema({"type": "string", "enum": list(KINDS)})
+]
+QueryAmount = Annotated[
+    Decimal,
+    BeforeValidator(_amount),
+    WithJsonSchema({"type": "string", "pattern": AMOUNT}),
 ]
 Id = Annotated[int, Field(ge=1, le=LARGEST_ID)]
 QueryId = Annotated[int, Field(ge=1, le=LARGEST_ID), BeforeValidator(from_digits)]

@@ -32,6 +32,7 @@ from credit_es.store.database import (
 from credit_es.store.log import BATCH, Log
 from credit_es.store.migrations import refuse_pooler
 from credit_es.store.recorder import LogRecorder
+from projections.facts import FactIndex
 from projections.projection import PoisonError, Projection
 from projections.tables import PROJECTIONS, LiveTable, TableOf, leader_of, live_table
 
@@ -166,13 +167,21 @@ def _lead(settings: Settings, stop: Stop) -> None:
         conn.execute(SESSION)
         database = Database(settings.database_direct_url, schema=settings.schema, pool_size=1)
         try:
-            projector = Projector(conn, Log(LogRecorder(database)), settings.schema)
-            _follow(projector, conn, settings.schema, stop)
+            reader = Log(LogRecorder(database))
+            projector = Projector(conn, reader, settings.schema)
+            index = FactIndex(conn, reader, settings.schema)
+            _follow(projector, index, conn, settings.schema, stop)
         finally:
             database.close()
 
 
-def _follow(projector: Projector, conn: Connection[TupleRow], schema: str, stop: Stop) -> None:
+def _follow(
+    projector: Projector,
+    index: FactIndex,
+    conn: Connection[TupleRow],
+    schema: str,
+    stop: Stop,
+) -> None:
     led: list[Projection[Any]] = []
     look_again = 0.0
     standing_by = False
@@ -190,6 +199,9 @@ def _follow(projector: Projector, conn: Connection[TupleRow], schema: str, stop:
                 )
         started = time.monotonic()
         count = projector.step(led)
+        if led and count < BATCH:
+            # The read tables come first: searches may wait until there is nothing else to do.
+            count = max(count, index.step())
         if count:
             log.debug("batch", events=count, seconds=time.monotonic() - started)
         if count < BATCH:

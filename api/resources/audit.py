@@ -10,9 +10,11 @@ import falcon
 from api.answers import Answer, answer
 from api.openapi import Method, Operation
 from api.problems import NotThereError
-from api.requests import HistoryQuery, valid
+from api.requests import FactsQuery, HistoryQuery, valid
 from credit_es.audit.history import SUBJECTS, Source, ToldFact, UnknownSubjectError, history
+from credit_es.audit.search import find
 from credit_es.store.log import Log
+from projections.status import Lag
 
 
 class FactView(Answer, frozen=True, kw_only=True):
@@ -37,6 +39,14 @@ class HistoryPage(Answer, frozen=True, kw_only=True):
     """Facts of one customer, loan or application in order; ``next`` is null at the end."""
 
     facts: list[FactView]
+    next: str | None
+
+
+class FactsPage(Answer, frozen=True, kw_only=True):
+    """Facts, the latest first; ``lag`` is how far the index is behind, ``next`` null at the end."""
+
+    facts: list[FactView]
+    lag: Lag
     next: str | None
 
 
@@ -76,6 +86,42 @@ class History:
             path = f"/audit/history/{kind}/{subject_id}?{urlencode(following)}"
         name_next(resp, path)
         answer(resp, HistoryPage(facts=[view(fact) for fact in shown], next=path))
+
+    on_head = on_get
+
+
+class Search:
+    """``GET /audit/facts``."""
+
+    operations: ClassVar[Mapping[Method, Operation]] = {
+        "get": Operation(
+            summary="Search all facts",
+            tag="audit",
+            answers={200: FactsPage},
+            query=FactsQuery,
+            paged=True,
+        )
+    }
+
+    def __init__(self, log: Log, primary: Log) -> None:
+        self._log = log
+        self._primary = primary
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Facts for which all that is given holds, the latest first. The index may lag."""
+        asked = valid(FactsQuery, req.params, location="query")
+        page = find(
+            self._log, self._primary, asked.wanted(), before=asked.before, limit=asked.limit
+        )
+        path = None
+        if page.before is not None:
+            following = {**req.params, "before": page.before}
+            path = f"/audit/facts?{urlencode(following)}"
+        name_next(resp, path)
+        answer(
+            resp,
+            FactsPage(facts=[view(fact) for fact in page.facts], lag=page.lag, next=path),
+        )
 
     on_head = on_get
 

@@ -70,6 +70,22 @@ def rebuild(name: NameOrAll = None, *, shards: Shards = None, as_json: AsJson = 
 
 
 @app.command()
+def reindex() -> None:
+    """Empty the index that `credit-es audit search` asks, and fill it again from the log."""
+    settings = context.settings()
+    from projections.facts import FactIndex  # noqa: PLC0415
+
+    with _log(settings) as reader, reader.database.connection() as conn, _bar() as progress:
+        index = FactIndex(conn, reader, settings.schema)
+        index.empty()
+        head, done = reader.head().safe, 0
+        while batch := index.step():
+            done += batch
+            progress(min(done, head), head)
+    typer.echo(f"The index holds {done} facts.")
+
+
+@app.command()
 def rollback(name: Name, *, as_json: AsJson = False) -> None:
     """Let readers see the table before the last rebuild again."""
     with _rebuilder() as builder:

@@ -3,7 +3,7 @@
 import typer
 
 from credit_es.cli import explain
-from credit_es.cli.audit import backtest, export, history
+from credit_es.cli.audit import backtest, export, history, search
 
 app = typer.Typer(no_args_is_help=True, help="What an auditor asks of the log.")
 
@@ -11,5 +11,6 @@ app = typer.Typer(no_args_is_help=True, help="What an auditor asks of the log.")
 app.command()(history.history)
 app.command()(explain.explain)
 app.command()(backtest.backtest)
+app.command()(search.search)
 app.command()(export.export)
 app.command()(export.import_check)

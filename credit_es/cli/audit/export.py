@@ -92,14 +92,12 @@ def import_check(
 
 
 def _topic(kind: str) -> str:
-    """The stored name of a kind, given with or without its first word."""
-    from credit_es.store.mapper import TOPICS  # noqa: PLC0415
+    from credit_es.audit.search import UnknownKindError, topic_of  # noqa: PLC0415
 
-    names = {name.rpartition(".")[2]: name for name in TOPICS} | {name: name for name in TOPICS}
-    if kind not in names:
-        known = ", ".join(sorted(name.rpartition(".")[2] for name in TOPICS))
-        raise CommandError(f"There is no kind {kind!r}: {known}.", ExitCode.USAGE)
-    return names[kind]
+    try:
+        return topic_of(kind)
+    except UnknownKindError as error:
+        raise CommandError(str(error), ExitCode.USAGE) from error
 
 
 @contextmanager

@@ -1,0 +1,85 @@
+"""``credit-es audit search``: facts by who, what, when, about whom, how much and why."""
+
+from contextlib import closing
+from datetime import UTC, date, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Annotated, Final
+
+import typer
+
+from credit_es.cli import context
+from credit_es.cli.audit import history, output
+from credit_es.cli.context import CommandError, ExitCode
+
+DAY: Final = ["%Y-%m-%d"]
+Day = datetime | None
+
+
+def search(
+    *,
+    actor: Annotated[str | None, typer.Option(help="Who recorded it.")] = None,
+    kind: Annotated[str | None, typer.Option(help="Such as LoanDeclined.")] = None,
+    customer: Annotated[int | None, typer.Option(help="About whom.")] = None,
+    reason: Annotated[
+        str | None, typer.Option(help="Such as OVER_LIMIT, or the words of a reversal.")
+    ] = None,
+    amount_from: Annotated[str | None, typer.Option(help="At least so much.")] = None,
+    amount_to: Annotated[str | None, typer.Option(help="At most so much.")] = None,
+    occurred_from: Annotated[Day, typer.Option(formats=DAY, help="True since then.")] = None,
+    occurred_to: Annotated[Day, typer.Option(formats=DAY, help="Or until then.")] = None,
+    recorded_from: Annotated[Day, typer.Option(help="Recorded then or later, in UTC.")] = None,
+    recorded_to: Annotated[Day, typer.Option(help="Recorded before then, in UTC.")] = None,
+    before: Annotated[int | None, typer.Option(help="Below this position: a next page.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="Of facts.")] = 50,
+    as_json: output.AsJson = False,
+    as_csv: output.AsCsv = False,
+) -> None:
+    """Facts for which all that is given holds, the latest first."""
+    settings = context.settings()
+    from credit_es.application import Lending  # noqa: PLC0415
+    from credit_es.audit.search import UnknownKindError, find, topic_of  # noqa: PLC0415
+    from credit_es.store.replica import replica_log  # noqa: PLC0415
+    from projections.facts import Wanted  # noqa: PLC0415
+
+    try:
+        topic = topic_of(kind) if kind else None
+    except UnknownKindError as error:
+        raise CommandError(str(error), ExitCode.USAGE) from error
+    wanted = Wanted(
+        actor=actor,
+        topic=topic,
+        customer_number=customer,
+        reason=reason,
+        amount_from=_amount(amount_from),
+        amount_to=_amount(amount_to),
+        occurred_from=_date(occurred_from),
+        occurred_to=_date(occurred_to),
+        recorded_from=recorded_from and recorded_from.replace(tzinfo=UTC),
+        recorded_to=recorded_to and recorded_to.replace(tzinfo=UTC),
+    )
+    primary = Lending(settings, pool_size=1).reader
+    replica = replica_log(settings, pool_size=1) or primary
+    with closing(primary.database), closing(replica.database):
+        page = find(replica, primary, wanted, before=before, limit=limit)
+    output.show(
+        page, history.HEADINGS, map(history.row, page.facts), as_json=as_json, as_csv=as_csv
+    )
+    if as_json or as_csv:
+        return
+    if page.before:
+        typer.echo(f"There are more: --before {page.before}", err=True)
+    if page.lag.events:
+        typer.echo(f"The index is {page.lag.events} facts behind the log.", err=True)
+
+
+def _date(given: datetime | None) -> date | None:
+    return given.date() if given else None
+
+
+def _amount(given: str | None) -> Decimal | None:
+    try:
+        return None if given is None else Decimal(given)
+    except InvalidOperation as error:
+        raise CommandError(
+            f"{given!r} is no amount: write it as 1000.50.", ExitCode.USAGE
+        ) from error

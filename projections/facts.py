@@ -1,0 +1,170 @@
+"""The index that auditors search: a row a fact, behind the log, fed when nothing else is to be fed.
+
+Not a fold: a row says of one fact who, what, when, about whom, how much and why, and none is ever
+changed. So it needs no versions: it is fed beyond its highest position, twice is as good as once,
+and emptied it is filled again. A fact that cannot be read is passed by here: the read tables are
+what stops at it, visibly, and a search is not a proof.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any, Final
+
+import structlog
+from eventsourcing.persistence import Notification
+from msgspec import Struct
+from psycopg import Connection
+from psycopg.rows import TupleRow
+from psycopg.sql import SQL, Composed, Identifier
+
+from credit_es.domain.events import Decision, Event
+from credit_es.store.database import Database, in_schema
+from credit_es.store.log import BATCH, Log, Placed
+from credit_es.store.mapper import DECODER, DIGESTION, recorded
+from projections.status import Lag, lag
+
+log = structlog.get_logger()
+
+REACHED: Final = SQL("SELECT coalesce(max(position), 0) FROM {schema}.facts")
+# Reasons come as one text each, since arrays of arrays must all be of one length.
+INSERT: Final = SQL(
+    "INSERT INTO {schema}.facts SELECT position, topic, actor, occurred_on, recorded_at,"
+    " customer_number, amount, string_to_array(reasons, chr(31)) FROM unnest(%s::bigint[],"
+    " %s::text[], %s::text[], %s::date[], %s::timestamptz[], %s::bigint[], %s::numeric[],"
+    " %s::text[]) AS f (position, topic, actor, occurred_on, recorded_at, customer_number,"
+    " amount, reasons) ON CONFLICT DO NOTHING"
+)
+SEPARATOR: Final = "\x1f"
+EMPTY: Final = SQL("TRUNCATE {schema}.facts")
+# The inner query alone is ordered and cut, by whichever index narrows most.
+FOUND: Final = SQL(
+    "SELECT f.position, e.stream_id, e.version, e.state FROM (SELECT position FROM {schema}.facts"
+    " WHERE position < %s{wanted} ORDER BY position DESC LIMIT %s) f"
+    " JOIN {schema}.events e ON e.position = f.position ORDER BY f.position DESC"
+)
+# What is asked for differs each time: a plan for any values would be one for none.
+PLANNED: Final = "SET LOCAL plan_cache_mode = force_custom_plan"
+CONDITIONS: Final = {
+    "actor": SQL(" AND actor = %s"),
+    "topic": SQL(" AND topic = %s"),
+    "customer_number": SQL(" AND customer_number = %s"),
+    "reason": SQL(" AND reasons @> ARRAY[%s]"),
+    "amount_from": SQL(" AND amount >= %s"),
+    "amount_to": SQL(" AND amount <= %s"),
+    "occurred_from": SQL(" AND occurred_on >= %s"),
+    "occurred_to": SQL(" AND occurred_on <= %s"),
+    "recorded_from": SQL(" AND recorded_at >= %s"),
+    "recorded_to": SQL(" AND recorded_at < %s"),
+}
+LATEST: Final = 2**63 - 1
+
+
+class Wanted(Struct, frozen=True, kw_only=True):
+    """What facts are searched for; all that is given must hold. ``reason`` is a code or a text.
+
+    Days and amounts are inclusive, ``recorded_to`` is not.
+    """
+
+    actor: str | None = None
+    topic: str | None = None
+    customer_number: int | None = None
+    reason: str | None = None
+    amount_from: Decimal | None = None
+    amount_to: Decimal | None = None
+    occurred_from: date | None = None
+    occurred_to: date | None = None
+    recorded_from: datetime | None = None
+    recorded_to: datetime | None = None
+
+
+class FoundFacts(Struct, frozen=True, kw_only=True):
+    """A page of facts, the latest first, and how far the index is behind the log."""
+
+    facts: Sequence[Placed]
+    lag: Lag
+
+
+class FactIndex:
+    """Feeds the index of one schema, on one connection."""
+
+    def __init__(self, conn: Connection[TupleRow], reader: Log, schema: str) -> None:
+        self._conn = conn
+        self._reader = reader
+        self._schema = schema
+
+    def step(self) -> int:
+        """Feed the next batch; returns its length, 0 where the index holds the whole log."""
+        row = self._conn.execute(in_schema(REACHED, self._schema)).fetchone()
+        batch = next(self._reader.tail(row[0] if row else 0, limit=BATCH), [])
+        if batch:
+            self._feed(batch)
+        return len(batch)
+
+    def empty(self) -> None:
+        """Forget everything: it is fed again."""
+        self._conn.execute(in_schema(EMPTY, self._schema))
+
+    def _feed(self, batch: Sequence[Notification]) -> None:
+        columns = [list(column) for column in zip(*rows(batch), strict=True)]
+        if columns:
+            self._conn.execute(in_schema(INSERT, self._schema), columns)
+
+
+def rows(batch: Iterable[Notification]) -> Iterable[tuple[Any, ...]]:
+    """A row of the index for each fact that can be read."""
+    for event in batch:
+        try:
+            entry = DECODER.decode(event.state)
+        except DIGESTION as error:
+            log.warning("fact not indexed", position=event.id, error=str(error))
+            continue
+        fact = entry.fact
+        yield (
+            event.id,
+            event.topic,
+            entry.actor,
+            fact.occurred_on,
+            entry.recorded_at,
+            getattr(fact, "customer_number", None),
+            amount_of(fact),
+            SEPARATOR.join(reasons) if (reasons := reasons_of(fact)) else None,
+        )
+
+
+def amount_of(fact: Event) -> Decimal | None:
+    """What a fact is about in money: what was asked for, lent, paid."""
+    terms = getattr(fact, "terms", None)
+    amount: Decimal | None = terms.amount if terms else getattr(fact, "amount", None)
+    return amount
+
+
+def reasons_of(fact: Event) -> list[str] | None:
+    """Why: the codes of a decision, the words of a reversal, a write-off, a correction."""
+    if isinstance(fact, Decision):
+        return [*map(str, fact.verdict.reasons)] or None
+    reason: str | None = getattr(fact, "reason", None)
+    return [reason] if reason else None
+
+
+def search(
+    database: Database, primary: Database, wanted: Wanted, *, before: int | None, limit: int
+) -> FoundFacts:
+    """Facts below a position, the latest first; ``database`` may be a replica's, and late."""
+    given = {name: value for name in CONDITIONS if (value := getattr(wanted, name)) is not None}
+    conditions = Composed([CONDITIONS[name] for name in given])
+    schema = database.schema
+    statement = FOUND.format(schema=Identifier(schema), wanted=conditions)
+    values = (before or LATEST, *given.values(), limit)
+
+    def read(conn: Connection[TupleRow]) -> tuple[int, list[TupleRow]]:
+        with conn.transaction():
+            conn.execute(PLANNED)
+            found = conn.execute(statement, values).fetchall()
+            row = conn.execute(in_schema(REACHED, schema)).fetchone()
+        return (row[0] if row else 0), found
+
+    reached, found = database.run(read)
+    behind = primary.run(lambda conn: lag(conn, schema, reached))
+    placed = [Placed(position, recorded(*place)) for position, *place in found]
+    return FoundFacts(facts=placed, lag=behind)

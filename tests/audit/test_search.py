@@ -1,0 +1,167 @@
+"""Facts found by who, what, when, about whom, how much and why, from an index behind the log."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import psycopg
+import pytest
+import structlog
+
+from credit_es.application import By, Lending
+from credit_es.audit.search import Page, UnknownKindError, find, topic_of
+from credit_es.domain.repaying import Repay
+from credit_es.servicing import Servicing
+from projections.facts import FactIndex, Wanted
+from projections.rebuild import rebuilder
+from tests.api.client import Api, settings_of
+from tests.store.given import ASHA, asks, person, settings
+
+OFFICER = By(actor="officer", correlation_id="a")
+CLERK = By(actor="clerk", correlation_id="b")
+
+
+@pytest.fixture
+def lending(database_url: str, schema: str) -> Iterator[Lending]:
+    one = Lending(settings(database_url, schema), pool_size=2)
+    who = one.register(ASHA, OFFICER).customer_number
+    one.apply_for_loan(asks(who, "5000000.00"), OFFICER)
+    loan = one.apply_for_loan(asks(who, "10000.00"), CLERK).decision.loan_number
+    assert loan
+    servicing = Servicing(one)
+    money = Repay(loan_number=loan, amount=Decimal("100.50"), paid_on=one.today())
+    repaid = servicing.repay(money, CLERK)
+    servicing.reverse(loan, repaid.repayment_id, "typed twice", OFFICER)
+    one.register(person(first_name="Bela"), CLERK)
+    yield one
+    one.close()
+
+
+@pytest.fixture
+def index(lending: Lending, database_url: str, schema: str) -> Iterator[FactIndex]:
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        one = FactIndex(conn, lending.reader, schema)
+        while one.step():
+            pass
+        yield one
+
+
+def ask(lending: Lending, **wanted: Any) -> list[str]:
+    return [fact.kind for fact in page(lending, **wanted).facts]
+
+
+def page(lending: Lending, *, before: int | None = None, limit: int = 50, **wanted: Any) -> Page:
+    log = lending.reader
+    return find(log, log, Wanted(**wanted), before=before, limit=limit)
+
+
+@pytest.mark.usefixtures("index")
+def test_facts_are_found_by_each_of_their_features(lending: Lending) -> None:
+    everything = ask(lending)
+    assert len(everything) == sum(len(batch) for batch in lending.reader.tail(0))
+    assert everything[0] == "CustomerRegistered"
+    assert ask(lending, actor="clerk", customer_number=10_000_001) == [
+        "RepaymentReceived",
+        "LoanOpened",
+        "LoanApproved",
+    ]
+    assert ask(lending, topic=topic_of("LoanDeclined")) == ["LoanDeclined"]
+    assert ask(lending, reason="OVER_LIMIT") == ["LoanDeclined"]
+    assert ask(lending, reason="typed twice") == ["RepaymentReversed"]
+    assert ask(lending, amount_from=Decimal("100.50"), amount_to=Decimal("100.50")) == [
+        "LoanBurdenRaised",
+        "RepaymentReversed",
+        "RepaymentReceived",
+    ]
+    today = lending.today()
+    assert ask(lending, occurred_from=today, occurred_to=today) == everything
+    assert ask(lending, occurred_from=today + timedelta(days=1)) == []
+    first = page(lending, topic=topic_of("CustomerRegistered")).facts[-1].recorded_at
+    assert ask(lending, recorded_to=first) == []
+    assert ask(lending, recorded_from=first) == everything
+
+
+@pytest.mark.usefixtures("index")
+def test_pages_follow_each_other_and_end(lending: Lending) -> None:
+    whole = [fact.position for fact in page(lending).facts]
+    found: list[int] = []
+    before = None
+    while True:
+        one = page(lending, before=before, limit=3)
+        found += [fact.position for fact in one.facts]
+        if one.before is None:
+            break
+        before = one.before
+    assert found == whole
+
+
+def test_the_index_says_how_far_it_is_behind_and_is_fed_again_when_emptied(
+    lending: Lending, index: FactIndex
+) -> None:
+    assert page(lending).lag.events == 0
+    before = ask(lending)
+    lending.register(ASHA, CLERK)
+    assert page(lending).lag.events == 1
+    index.empty()
+    assert page(lending).lag.events == len(before) + 1
+    assert index.step() == len(before) + 1
+    assert ask(lending)[1:] == before
+    assert index.step() == 0
+
+
+def test_two_that_feed_at_once_feed_each_fact_once(
+    lending: Lending, index: FactIndex, database_url: str, schema: str
+) -> None:
+    batch = next(lending.reader.tail(0))
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        FactIndex(conn, lending.reader, schema)._feed(batch)
+    index._feed(batch)
+    assert len(ask(lending)) == len(batch)
+
+
+def test_a_fact_that_cannot_be_read_is_passed_by_and_logged(
+    lending: Lending, index: FactIndex, database_url: str, schema: str
+) -> None:
+    before = ask(lending)
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        insert = f"INSERT INTO {schema}.events VALUES (NULL, gen_random_uuid(), 1, 't', '')"
+        conn.execute(insert.encode())
+    lending.register(ASHA, CLERK)
+    with structlog.testing.capture_logs() as logs:
+        assert index.step() == 2
+    assert [line["event"] for line in logs] == ["fact not indexed"]
+    assert len(ask(lending)) == len(before) + 1
+
+
+def test_an_unknown_kind_is_refused_with_those_there_are() -> None:
+    with pytest.raises(UnknownKindError, match="LoanApproved"):
+        topic_of("Nothing")
+
+
+@pytest.mark.usefixtures("index")
+def test_a_search_over_http_has_pages_and_a_link(
+    lending: Lending, database_url: str, schema: str, redis_url: str
+) -> None:
+    from api.app import connect  # noqa: PLC0415
+
+    with rebuilder(database_url, schema) as one:
+        one.prepare()
+    services = connect(settings_of(database_url, schema, redis_url), pool_size=2)
+    api = Api(services)
+    first = api.get("/audit/facts?actor=clerk&limit=3")
+    assert first.status_code == 200, first.text
+    assert [fact["kind"] for fact in first.json["facts"]] == [
+        "CustomerRegistered",
+        "RepaymentReceived",
+        "LoanOpened",
+    ]
+    assert first.headers["Link"] == f'<{first.json["next"]}>; rel="next"'
+    second = api.get(first.json["next"])
+    assert [fact["kind"] for fact in second.json["facts"]] == ["LoanApproved"]
+    assert second.json["next"] is None
+    assert "Link" not in second.headers
+    assert api.get("/audit/facts?amount_from=100.50&amount_to=100.50").json["facts"]
+    assert api.get("/audit/facts?kind=Nothing").status_code == 422
+    assert api.get("/audit/facts?amount_from=x").status_code == 422
+    services.close()
