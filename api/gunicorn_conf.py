@@ -1,5 +1,6 @@
 """gunicorn in this process: threads, our own log, the application built after the fork."""
 
+import gc
 import sys
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -144,13 +145,19 @@ def options(settings: Settings) -> Mapping[str, Any]:
         "logger_class": ServerLog,
         "proc_name": TITLE,
         # gunicorn titles the parent after every other hook that runs there but this one.
-        "pre_fork": lambda _arbiter, _worker: entitle(),
+        "pre_fork": _pre_fork,
         "keepalive": KEEP_ALIVE_S,
         "graceful_timeout": GRACEFUL_S,
         "timeout": HUNG_S,
         "backlog": BACKLOG,
         "control_socket_disable": True,
     }
+
+
+def _pre_fork(_arbiter: Any, _worker: Any) -> None:
+    entitle()
+    # What is loaded by now is never garbage: not to be looked through, nor copied by looking.
+    gc.freeze()
 
 
 def entitle() -> None:

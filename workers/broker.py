@@ -37,7 +37,7 @@ class Broker:
         self.client: redis.Redis = redis.Redis.from_url(
             redis_url,
             socket_connect_timeout=TIMEOUT_S,
-            socket_timeout=2 * TIMEOUT_S,
+            socket_timeout=TIMEOUT_S,
             retry=Retry(NoBackoff(), 1),
         )
         self.dramatiq = RedisBroker(  # type: ignore[no-untyped-call]

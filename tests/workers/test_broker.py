@@ -72,6 +72,6 @@ def test_a_redis_that_does_not_answer_is_given_up_in_time(
     try:
         began = time.monotonic()
         assert not broker.enqueue(uuid4())
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 5
     finally:
         os.kill(private_redis.pid, signal.SIGCONT)
