@@ -122,6 +122,9 @@ def test_a_second_caller_waits_for_the_first_and_takes_over_when_it_fails(
 def test_a_second_caller_who_waits_too_long_gets_409(
     api: Api, database_url: str, schema: str
 ) -> None:
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        sooner = "ALTER FUNCTION {}.append_once SET lock_timeout = '200ms'"
+        conn.execute(sql.SQL(sooner).format(sql.Identifier(schema)))
     with psycopg.connect(database_url) as first:
         _hold(first, schema, "k1")
         answered = api.post("/register", PERSON, Idempotency_Key="k1")

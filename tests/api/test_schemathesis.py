@@ -9,7 +9,7 @@ import pytest
 from tests.api.client import PERSON, Server, form
 
 CONFIG = Path(__file__).parent / "schemathesis.toml"
-EXAMPLES = 25
+EXAMPLES = 12
 LIMIT_S = 240
 
 

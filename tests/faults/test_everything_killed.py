@@ -86,7 +86,7 @@ def test_whatever_is_killed_what_was_acknowledged_is_true_and_none_is_doubled(
             kill(service, name)
         callers.more()
         service.signal(signal.SIGKILL)
-        service.start()
+        service.start()  # at once: it waits for what is left
         callers.more()
     assert any(one.times > 1 for caller in callers.all for one in caller.told)
     now = running(CHECKOUT, service.environ)

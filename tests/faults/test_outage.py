@@ -114,7 +114,7 @@ def test_a_server_restarted_under_load_loses_and_doubles_nothing(
                 private_postgres.kill()
             else:
                 private_postgres.stop(how)
-            time.sleep(1.0)
+            time.sleep(0.5)
             private_postgres.start()
         more(callers)
     assert [error for caller in callers for error in caller.errors] == []

@@ -1,17 +1,16 @@
 """``credit-es run`` as a person has it: a whole service, in a state folder of its own."""
 
-import json
 import os
 import re
 import signal
 import socket
 import subprocess
 import time
-import urllib.request
 from typing import Final
 
 import pytest
 
+from tests.api.client import PERSON, send
 from tests.faults.service import Service
 from tests.processes import LISTED, until
 
@@ -33,28 +32,26 @@ def test_a_service_runs_stops_and_runs_again_with_its_data(new_service: Service)
     until(lambda: _titles(service) >= OURS)  # the API answers before the others are up
     applied = re.findall(r"applied \d+", service.said())
     assert applied
+    number = send(service.port, "POST", "/register", PERSON).json["customer_id"]
     since = time.monotonic()
     assert service.signal(signal.SIGINT) == 0
     assert time.monotonic() - since < 10
     assert service.processes() == []
     assert "credit-es has stopped" in service.said()
 
+    service.environ["CREDIT_SAMPLE_DATA"] = "1"  # which are for a first start only
     service.start()
     assert "applied" not in service.said()  # the schema of the first run is still there
+    assert send(service.port, "GET", f"/customers/{number}").status == 200
+    assert service.command("ingest-sample").returncode == 0
+    assert send(service.port, "GET", "/ingestions").json["ingestions"] == []
     assert service.signal(signal.SIGTERM) == 0
     assert service.processes() == []
 
 
-def test_nothing_outlives_a_killed_supervisor_and_the_next_one_starts(service: Service) -> None:
-    service.start()
-    service.signal(signal.SIGKILL)
-    service.start()  # at once: it waits for what is left
-    until(lambda: _titles(service) >= OURS)
-    service.signal(signal.SIGKILL)
-    until(lambda: not service.processes(), timeout_s=10)
-
-
-def test_what_is_killed_comes_back(service: Service) -> None:
+def test_what_is_killed_comes_back_and_nothing_outlives_a_killed_supervisor(
+    service: Service,
+) -> None:
     service.start()
     until(lambda: _titles(service) >= OURS)
     for name in ("api", "projector", "worker"):
@@ -67,8 +64,8 @@ def test_what_is_killed_comes_back(service: Service) -> None:
             )
         )
     until(service.lives)
-    assert service.signal(signal.SIGINT) == 0
-    assert service.processes() == []
+    service.signal(signal.SIGKILL)
+    until(lambda: not service.processes(), timeout_s=10)
 
 
 def test_a_command_finds_the_service_of_its_checkout_and_a_second_run_says_where_it_is(
@@ -143,30 +140,3 @@ def test_a_folder_closed_to_the_servers_account_is_told(new_service: Service) ->
     assert refused.returncode == 1
     assert f"{closed} is closed to the account" in refused.stderr
     assert closed.stat().st_mode & 0o777 == 0o700  # not ours to open
-
-
-def test_the_samples_are_for_a_first_start_only(service: Service) -> None:
-    service.start()
-    registered = {
-        "first_name": "Asha",
-        "last_name": "Rao",
-        "age": 34,
-        "monthly_income": 50000,
-        "phone_number": 9876543210,
-    }
-    asked = urllib.request.Request(
-        f"http://127.0.0.1:{service.port}/register",
-        json.dumps(registered).encode(),
-        {"Content-Type": "application/json"},
-    )
-    with urllib.request.urlopen(asked, timeout=10) as answer:
-        assert answer.status == 201
-    assert service.signal(signal.SIGINT) == 0
-
-    service.environ["CREDIT_SAMPLE_DATA"] = "1"
-    service.start()
-    assert service.command("ingest-sample").returncode == 0
-    with urllib.request.urlopen(
-        f"http://127.0.0.1:{service.port}/ingestions", timeout=10
-    ) as answer:
-        assert json.load(answer)["ingestions"] == []
