@@ -62,7 +62,7 @@ def test_a_history_has_every_fact_in_order_with_its_source(api: Api, shell: Shel
         registered["recorded_at"]
     )
     assert approved == {
-        "position": 2,
+        "position": 3,  # behind the policy, which is recorded before its first decision
         "version": 2,
         "kind": "LoanApproved",
         "what": f"Approved 10000.00 at 12.00 % over 12 months as loan {granted['loan_id']}, at"
@@ -79,7 +79,7 @@ def test_a_history_has_every_fact_in_order_with_its_source(api: Api, shell: Shel
     assert rows[0] == ["position", "what", "occurred", "recorded (UTC)", "actor", "source"]
     assert rows[2][4:] == ["'=officer", "request request-7"]
     (opened,) = api.get(f"/audit/history/loan/{granted['loan_id']}").json["facts"]
-    assert (opened["kind"], opened["position"]) == ("LoanOpened", 3)
+    assert (opened["kind"], opened["position"]) == ("LoanOpened", 4)
     assert "Opened: 10000.00" in shell.run("history", "loan", str(granted["loan_id"]))
 
 
