@@ -16,6 +16,7 @@ from api.resources.health import Live, Readiness
 from api.resources.ingestions import AllIngestions, IngestionReport, OneIngestion
 from api.resources.loans import CheckEligibility, CreateLoan, ViewLoan, ViewLoans
 from api.resources.past import Changes, PastCustomer, PastLoan
+from api.resources.portfolio import PastPortfolio, Turn
 from api.resources.repayments import LoanPayoff, LoanSchedule, Repayments, Reversal, WriteOff
 from api.resources.reviews import Approve, Decline, OneReview, Reviews
 from api.resources.statements import CustomerStatement, StatementWorkbook
@@ -78,7 +79,9 @@ def create_app(services: Services) -> "falcon.App[falcon.Request, falcon.Respons
     all_ingestions = AllIngestions(importing, broker.enqueue, upload_limit=services.upload_limit)
     servicing, reviewing = Servicing(lending), Reviewing(lending)
     account = CustomerStatement(lending, read_model)
-    past = Past(lending.reader, lending.policy, lending.today)
+    whole = services.replica or lending.reader
+    turn = Turn()
+    past = Past(lending.reader, lending.policy, lending.today, whole=whole)
     routes: list[tuple[str, Described]] = [
         ("/register", Register(lending)),
         ("/check-eligibility", CheckEligibility(lending)),
@@ -105,6 +108,7 @@ def create_app(services: Services) -> "falcon.App[falcon.Request, falcon.Respons
         ("/audit/history/{subject}/{subject_id}", History(lending.reader)),
         ("/audit/as-of/{day}/customer/{customer_id}", PastCustomer(past)),
         ("/audit/as-of/{day}/loan/{loan_id}", PastLoan(past)),
+        ("/audit/as-of/{day}/portfolio", PastPortfolio(past, turn)),
         ("/audit/diff/{before}/{after}/{aggregate}/{aggregate_id}", Changes(past)),
         ("/ingestions", all_ingestions),
         ("/ingestions/{ingestion_id}", OneIngestion(ingestions)),

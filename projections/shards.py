@@ -1,9 +1,7 @@
 """Folding the log in shards, each a range of streams in a process of its own.
 
 A row is the fold of one stream, so a shard has the server sort its events by stream and holds one
-row at a time: memory is bounded by a handful of events here and by ``work_mem`` there, not by the
-log. Sorted is three times cheaper than through the key's index, whose every event is elsewhere on
-the disk.
+row at a time (``projections/streams.py``).
 """
 
 import multiprocessing
@@ -13,7 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager
 from itertools import groupby, islice, pairwise
 from multiprocessing.connection import Connection, wait
 from operator import itemgetter
@@ -23,27 +21,15 @@ from uuid import UUID
 import psycopg
 from msgspec import Struct
 from psycopg.rows import TupleRow
-from psycopg.sql import SQL
 
-from credit_es.store.database import connection_info, in_schema
-from credit_es.store.mapper import TOPICS
+from credit_es.store.database import connection_info
 from projections.projection import PoisonError, Projection
+from projections.streams import STREAMS, Events, sorted_events
 from projections.tables import TableOf
 
-SORTED: Final = (
-    "SET enable_indexscan = off; SET enable_bitmapscan = off;"
-    " SET max_parallel_workers_per_gather = 0; SET work_mem = '64MB'"
-)
-EVENTS: Final = SQL(
-    "SELECT stream_id, version, state FROM {schema}.events"
-    " WHERE stream_id BETWEEN %s AND %s AND position <= %s AND topic <> ALL(%s)"
-    " ORDER BY stream_id, version"
-)
 COPIED: Final = re.compile(r"COPY \w+, line (\d+)")
 """What the server says of the row that it refuses."""
-CHUNK: Final = 1_000
 REPORT_EVERY: Final = 5_000
-STREAMS: Final = 2**128
 LOOK_EVERY_S: Final = 1.0
 WORK: Final = "from projections.shards import work; work()"
 
@@ -130,7 +116,6 @@ def fold_shard(shard: Shard, report: Report) -> int:
         psycopg.connect(info, autocommit=True) as reading,
         psycopg.connect(info, autocommit=True) as writing,
     ):
-        reading.execute(SORTED)
         try:
             with _events(shard, reading) as events:
                 return table.fill(writing, _rows(shard, events, report))
@@ -145,16 +130,16 @@ def fold_shard(shard: Shard, report: Report) -> int:
             raise PoisonError(shard.projection.name, stream_id, row.version) from error
 
 
-@contextmanager
-def _events(shard: Shard, conn: "psycopg.Connection[TupleRow]") -> Iterator[Iterable[Any]]:
+def _events(shard: Shard, conn: "psycopg.Connection[TupleRow]") -> AbstractContextManager[Events]:
     """The shard's events, by stream and version, undecoded."""
-    others = sorted(TOPICS - shard.projection.topics)
-    values = (shard.first, shard.last, shard.head, others)
-    with conn.cursor(binary=True) as cursor:
-        # Closed whatever happens: an abandoned stream holds its connection's lock.
-        events: Any = cursor.stream(in_schema(EVENTS, shard.schema), values, size=CHUNK)
-        with closing(events):
-            yield events
+    return sorted_events(
+        conn,
+        shard.schema,
+        topics=shard.projection.topics,
+        head=shard.head,
+        first=shard.first,
+        last=shard.last,
+    )
 
 
 def _rows(shard: Shard, events: Iterable[Any], report: Report) -> Iterator[tuple[UUID, Any]]:

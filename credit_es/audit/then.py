@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from credit_es.audit.asof import customer_as_of, loan_as_of
+from credit_es.audit.portfolio import Portfolio, Progress, portfolio
 from credit_es.domain.customer import Customer
 from credit_es.domain.errors import NotAllowedError, UnknownCustomerError, UnknownLoanError
 from credit_es.domain.loan import Loan
@@ -95,12 +96,18 @@ class Change(Struct, frozen=True, kw_only=True):
 
 
 class Past:
-    """Questions about days past, to one log; ``today`` is the business date."""
+    """Questions about days past; ``today`` is the business date.
 
-    def __init__(self, log: Log, policy: Policy, today: Callable[[], date]) -> None:
+    One customer or loan is asked of ``log``, the primary's: what a replica lacks would look as if
+    it had not happened. What needs the ``whole`` log may be a replica's, and says how far it was
+    read.
+    """
+
+    def __init__(self, log: Log, policy: Policy, today: Callable[[], date], *, whole: Log) -> None:
         self._log = log
         self._policy = policy
         self._today = today
+        self._whole = whole
 
     def customer(
         self, number: int, *, on: date, known_at: datetime | None = None
@@ -145,6 +152,24 @@ class Past:
             known_at=known_at,
             as_known_now=loan_then(now, on) if now else None,
             as_known_at=loan_then(then, on) if then else None,
+        )
+
+    def portfolio(
+        self,
+        *,
+        on: date,
+        known_at: datetime | None = None,
+        progress: Progress = lambda _reached, _head: None,
+    ) -> Then[Portfolio]:
+        """All loans that there were; raises ``NotAllowedError``, ``UndigestedError``."""
+        self.must_be_past("on", on)
+        return Then(
+            on=on,
+            known_at=known_at,
+            as_known_now=portfolio(self._whole, on=on, progress=progress),
+            as_known_at=portfolio(self._whole, on=on, known_at=known_at, progress=progress)
+            if known_at
+            else None,
         )
 
     def changes(self, subject: Subject, number: int, before: date, after: date) -> list[Change]:

@@ -152,6 +152,8 @@ def outstanding_principal(loan: Loan) -> Decimal | None:
     """The balance behind the last installment paid; None where only a workbook knows it."""
     if loan.emis_on_time is not None:
         return None
+    if not loan.repayments:
+        return loan.amount
     plan, paid = plan_of(loan), filled(loan).paid
     return (
         amortized(loan, plan).rows[paid - plan.after - 1].balance

@@ -3,12 +3,14 @@
 import typer
 
 from credit_es.cli import explain
-from credit_es.cli.audit import backtest, export, history, search
+from credit_es.cli.audit import asof, backtest, export, history, search
 
 app = typer.Typer(no_args_is_help=True, help="What an auditor asks of the log.")
 
 # A module a command, as in `credit_es/cli/main.py`.
 app.command()(history.history)
+app.command("as-of")(asof.as_of)
+app.command()(asof.diff)
 app.command()(explain.explain)
 app.command()(backtest.backtest)
 app.command()(search.search)

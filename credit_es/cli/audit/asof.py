@@ -1,0 +1,135 @@
+"""``credit-es audit as-of`` and ``diff``: what was true on a day, and what was believed then."""
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+import typer
+
+from credit_es.cli import context
+from credit_es.cli.audit import output, portfolio
+from credit_es.cli.context import CommandError, ExitCode
+
+if TYPE_CHECKING:
+    from credit_es.audit.then import Past, Then
+
+DAY: Final = ["%Y-%m-%d"]
+Day = Annotated[datetime, typer.Argument(formats=DAY, help="A day: 2026-01-31.")]
+Number = Annotated[int, typer.Argument(metavar="ID", min=1, help="Such as 10000001.")]
+KnownAt = Annotated[
+    str | None,
+    typer.Option(metavar="INSTANT", help="And as known then: 2026-01-31T09:30:00Z, or UTC."),
+]
+CHANGED: Final = ("field", "before", "after")
+
+
+def as_of(
+    day: Day,
+    subject: Annotated[
+        Literal["customer", "loan", "portfolio"], typer.Argument(help="What was it like?")
+    ],
+    number: Annotated[
+        int | None, typer.Argument(metavar="[ID]", min=1, help="Of the customer or loan.")
+    ] = None,
+    *,
+    known_at: KnownAt = None,
+    as_json: output.AsJson = False,
+    as_csv: output.AsCsv = False,
+) -> None:
+    """What was true on a day as known now, and beside it what was known at an instant."""
+    if (number is None) != (subject == "portfolio"):
+        raise CommandError(
+            "Give the ID of a customer or a loan, and none with `portfolio`.", ExitCode.USAGE
+        )
+    instant = instant_of(known_at)
+    with past() as questions:
+        found: Then[Any]
+        if number is None:
+            with context.progress_bar("folding the log") as progress:
+                found = questions.portfolio(on=day.date(), known_at=instant, progress=progress)
+            headings: tuple[str, ...] = portfolio.HEADINGS
+            cells = _of_portfolios(found)
+        else:
+            ask = questions.customer if subject == "customer" else questions.loan
+            found = ask(number, on=day.date(), known_at=instant)
+            headings, cells = _side_by_side(found)
+    output.show(found, headings, cells, as_json=as_json, as_csv=as_csv)
+
+
+def diff(
+    before: Day,
+    after: Day,
+    subject: Annotated[Literal["customer", "loan"], typer.Argument(help="What changed?")],
+    number: Number,
+    *,
+    as_json: output.AsJson = False,
+    as_csv: output.AsCsv = False,
+) -> None:
+    """What changed between two days, field by field, as known now."""
+    with past() as questions:
+        changes = questions.changes(subject, number, before.date(), after.date())
+    rows = ((each.field, each.before, each.after) for each in changes)
+    output.show(changes, CHANGED, rows, as_json=as_json, as_csv=as_csv)
+
+
+def instant_of(text: str | None) -> datetime | None:
+    """An instant with its time zone, UTC where the text has none; a ``CommandError`` says how."""
+    if text is None:
+        return None
+    try:
+        given = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise CommandError(
+            f"{text!r} is no instant: write it as 2026-01-31T09:30:00Z.", ExitCode.USAGE
+        ) from error
+    return given if given.tzinfo else given.replace(tzinfo=UTC)
+
+
+@contextmanager
+def past() -> "Iterator[Past]":
+    """Whom to ask; refusals become those of a command."""
+    settings = context.settings()
+    from credit_es.application import Lending  # noqa: PLC0415
+    from credit_es.audit.then import Past  # noqa: PLC0415
+    from credit_es.domain.errors import (  # noqa: PLC0415
+        NotAllowedError,
+        UnknownCustomerError,
+        UnknownLoanError,
+    )
+    from credit_es.store.replica import replica_log  # noqa: PLC0415
+
+    lending, replica = Lending(settings, pool_size=1), replica_log(settings, pool_size=1)
+    whole = replica or lending.reader
+    with closing(lending.database), closing(whole.database):
+        try:
+            yield Past(lending.reader, lending.policy, lending.today, whole=whole)
+        except NotAllowedError as error:
+            raise CommandError(f"Not answered: {error}.", ExitCode.USAGE) from error
+        except (UnknownCustomerError, UnknownLoanError) as error:
+            raise CommandError(f"Not found: {error}.", ExitCode.NOT_FOUND) from error
+
+
+def _side_by_side(found: "Then[Any]") -> tuple[tuple[str, ...], Iterator[list[output.Cell]]]:
+    from credit_es.audit.then import fields  # noqa: PLC0415
+
+    now, then = fields(found.as_known_now), fields(found.as_known_at)
+    headings = (f"on {found.on}", "as known now")
+    if found.known_at is None:
+        return headings, ([name, value] for name, value in now.items())
+    return (*headings, f"as known at {_utc(found.known_at)}"), (
+        [name, now.get(name), then.get(name)] for name in now | then
+    )
+
+
+def _of_portfolios(found: "Then[Any]") -> Iterator[list[output.Cell]]:
+    told = {"now": found.as_known_now}
+    if found.known_at is not None:
+        told[f"at {_utc(found.known_at)}"] = found.as_known_at
+    for known, one in told.items():
+        assert one is not None
+        yield from portfolio.rows(known, one)
+
+
+def _utc(instant: datetime) -> str:
+    return f"{instant.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
