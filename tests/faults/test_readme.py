@@ -6,6 +6,7 @@ import sys
 import urllib.request
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from tests.faults.service import Service
@@ -17,10 +18,13 @@ pytestmark = [
 ]
 
 README = Path(__file__).parents[2] / "README.md"
+AUDITING = README.parent / "docs" / "auditing.md"
 
 
-def tour() -> str:
-    found = re.search(r"<!-- tour:[^>]*-->\n```sh\n(.*?)```", README.read_text(), re.DOTALL)
+def tour(page: Path, kind: str = "tour", language: str = "sh") -> str:
+    """The commands of a page that are to be run."""
+    pattern = rf"<!-- {kind}:[^>]*-->\n```{language}\n(.*?)```"
+    found = re.search(pattern, page.read_text(), re.DOTALL)
     assert found
     return found[1]
 
@@ -31,29 +35,47 @@ def ingestions(service: Service) -> bytes:
         return content
 
 
-def test_the_tour_runs_as_written(new_service: Service, tmp_path: Path) -> None:
-    service = new_service
-    service.environ["CREDIT_SAMPLE_DATA"] = "1"
-    service.start()
-    until(lambda: b'"succeeded"' in ingestions(service))
-    script = tour().replace("localhost:8000", f"localhost:{service.port}")
+def take(service: Service, script: str, folder: Path) -> str:
+    """Run commands as they stand on a page; returns what they said."""
+    script = script.replace("localhost:8000", f"localhost:{service.port}")
     script = script.replace(".venv/bin/credit-es", f"{sys.executable} -P -m credit_es.cli.main")
-    (tmp_path / "data").symlink_to(README.parent / "data")
     ran = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],
-        cwd=tmp_path,
+        cwd=folder,
         env=service.environ,
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
     )
-    assert ran.returncode == 0, ran.stderr
-    assert '"approved_limit":1800000' in ran.stdout
-    assert len(set(re.findall(r'"loan_id":\d+', ran.stdout))) == 1
-    assert re.search(r"customers +│ +40 │ +0 │ +40 ", ran.stdout)
-    assert re.search(r"loans +│ +100 │ +0 │ +100 ", ran.stdout)
-    assert "The read tables are what the log says." in ran.stdout
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran.stdout
+
+
+def test_the_tours_run_as_written(new_service: Service, tmp_path: Path) -> None:
+    service = new_service
+    service.environ["CREDIT_SAMPLE_DATA"] = "1"
+    service.start()
+    until(lambda: b'"succeeded"' in ingestions(service))
+    (tmp_path / "data").symlink_to(README.parent / "data")
+    said = take(service, tour(README), tmp_path)
+    assert '"approved_limit":1800000' in said
+    assert len(set(re.findall(r'"loan_id":\d+', said))) == 1
+    assert re.search(r"customers +│ +40 │ +0 │ +40 ", said)
+    assert re.search(r"loans +│ +100 │ +0 │ +100 ", said)
+    assert "The read tables are what the log says." in said
+
+    said = take(service, tour(AUDITING), tmp_path)
+    assert "typed into" in said  # in a narrow column
+    assert re.search(r"Sheet1 row \d+", said)
+    assert "it comes out the same" in said
+    assert re.search(r"All \d+ decisions of the log come out the same", said)
+    assert "imported:" in said
+    assert (tmp_path / "backtest.svg").stat().st_size > 0
+    assert "The export is what the log says." in said
+    query = tour(AUDITING, "duckdb", "sql").replace("export/", f"{tmp_path}/export/")
+    found = duckdb.sql(query).fetchall()
+    assert sum(loans for _, _, loans, _ in found) > 100
 
 
 @pytest.mark.parametrize("command", ["make run", "make test"])
