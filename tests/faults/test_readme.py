@@ -74,7 +74,9 @@ def test_the_tours_run_as_written(new_service: Service, tmp_path: Path) -> None:
     assert (tmp_path / "backtest.svg").stat().st_size > 0
     assert "The export is what the log says." in said
     query = tour(AUDITING, "duckdb", "sql").replace("export/", f"{tmp_path}/export/")
-    found = duckdb.sql(query).fetchall()
+    result = duckdb.sql(query)
+    assert result is not None
+    found = result.fetchall()
     assert sum(loans for _, _, loans, _ in found) > 100
 
 
