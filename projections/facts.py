@@ -1,9 +1,9 @@
 """The index that auditors search: a row a fact, behind the log, fed when nothing else is to be fed.
 
 Not a fold: a row says of one fact who, what, when, about whom, how much and why, and none is ever
-changed. So it needs no versions: it is fed beyond its highest position, twice is as good as once,
-and emptied it is filled again. A fact that cannot be read is passed by here: the read tables are
-what stops at it, visibly, and a search is not a proof.
+changed. So it needs no versions; its position is fenced, and emptied it is filled again. A fact
+that cannot be read is passed by here: the read tables are what stops at it, visibly, and a search
+is not a proof.
 """
 
 from collections.abc import Iterable, Sequence
@@ -26,14 +26,16 @@ from projections.status import Lag, lag
 
 log = structlog.get_logger()
 
-REACHED: Final = SQL("SELECT coalesce(max(position), 0) FROM {schema}.facts")
+REACHED: Final = SQL("SELECT position FROM {schema}.fact_index")
+MOVE: Final = SQL("UPDATE {schema}.fact_index SET position = %s WHERE position = %s")
+RESET: Final = SQL("UPDATE {schema}.fact_index SET position = 0")
 # Reasons come as one text each, since arrays of arrays must all be of one length.
 INSERT: Final = SQL(
     "INSERT INTO {schema}.facts SELECT position, topic, actor, occurred_on, recorded_at,"
     " customer_number, amount, string_to_array(reasons, chr(31)) FROM unnest(%s::bigint[],"
     " %s::text[], %s::text[], %s::date[], %s::timestamptz[], %s::bigint[], %s::numeric[],"
     " %s::text[]) AS f (position, topic, actor, occurred_on, recorded_at, customer_number,"
-    " amount, reasons) ON CONFLICT DO NOTHING"
+    " amount, reasons)"
 )
 SEPARATOR: Final = "\x1f"
 EMPTY: Final = SQL("TRUNCATE {schema}.facts")
@@ -96,19 +98,26 @@ class FactIndex:
     def step(self) -> int:
         """Feed the next batch; returns its length, 0 where the index holds the whole log."""
         row = self._conn.execute(in_schema(REACHED, self._schema)).fetchone()
-        batch = next(self._reader.tail(row[0] if row else 0, limit=BATCH), [])
+        assert row is not None
+        batch = next(self._reader.tail(row[0], limit=BATCH), [])
         if batch:
-            self._feed(batch)
+            self.feed(row[0], batch)
         return len(batch)
 
     def empty(self) -> None:
         """Forget everything: it is fed again."""
-        self._conn.execute(in_schema(EMPTY, self._schema))
+        with self._conn.transaction():
+            # First the row that whoever feeds holds: no batch of theirs lands after the emptying.
+            self._conn.execute(in_schema(RESET, self._schema))
+            self._conn.execute(in_schema(EMPTY, self._schema))
 
-    def _feed(self, batch: Sequence[Notification]) -> None:
+    def feed(self, reached: int, batch: Sequence[Notification]) -> None:
+        """Index a batch beyond the position reached, unless somebody else has moved on."""
         columns = [list(column) for column in zip(*rows(batch), strict=True)]
-        if columns:
-            self._conn.execute(in_schema(INSERT, self._schema), columns)
+        with self._conn.transaction():
+            moved = self._conn.execute(in_schema(MOVE, self._schema), (batch[-1].id, reached))
+            if moved.rowcount and columns:
+                self._conn.execute(in_schema(INSERT, self._schema), columns)
 
 
 def rows(batch: Iterable[Notification]) -> Iterable[tuple[Any, ...]]:
@@ -160,8 +169,9 @@ def search(
     def read(conn: Connection[TupleRow]) -> tuple[int, list[TupleRow]]:
         with conn.transaction():
             conn.execute(PLANNED)
-            found = conn.execute(statement, values).fetchall()
+            # Before the facts: the page has at least what the lag says that it has.
             row = conn.execute(in_schema(REACHED, schema)).fetchone()
+            found = conn.execute(statement, values).fetchall()
         return (row[0] if row else 0), found
 
     reached, found = database.run(read)

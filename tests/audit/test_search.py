@@ -114,9 +114,12 @@ def test_two_that_feed_at_once_feed_each_fact_once(
     lending: Lending, index: FactIndex, database_url: str, schema: str
 ) -> None:
     batch = next(lending.reader.tail(0))
+    index.empty()
     with psycopg.connect(database_url, autocommit=True) as conn:
-        FactIndex(conn, lending.reader, schema)._feed(batch)
-    index._feed(batch)
+        FactIndex(conn, lending.reader, schema).feed(0, batch[:3])
+    index.feed(0, batch)  # read before the other had moved on: nothing of it is taken
+    assert len(ask(lending)) == 3
+    assert index.step() == len(batch) - 3
     assert len(ask(lending)) == len(batch)
 
 
@@ -130,6 +133,7 @@ def test_a_fact_that_cannot_be_read_is_passed_by_and_logged(
     lending.register(ASHA, CLERK)
     with structlog.testing.capture_logs() as logs:
         assert index.step() == 2
+        assert index.step() == 0
     assert [line["event"] for line in logs] == ["fact not indexed"]
     assert len(ask(lending)) == len(before) + 1
 

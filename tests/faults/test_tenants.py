@@ -133,8 +133,8 @@ def test_a_stalled_writer_holds_the_tail_of_its_own_tenant_and_nothing_else(
         assert other.reads.project() > 0
         assert other.behind() == {0}
         with other.reads.rebuilder() as builder:
-            for projection in PROJECTIONS:
-                assert builder.rebuild(projection).rows > 0
+            rebuilt = {one.name: builder.rebuild(one).rows for one in PROJECTIONS}
+        assert rebuilt["customers"] > 0 < rebuilt["loans"]
         assert migrate(database_url, other.schema) == []
         assert lacking(other.conn, other.schema) == []
         assert other.reads.differences() == []

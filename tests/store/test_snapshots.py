@@ -85,7 +85,7 @@ def test_an_older_state_never_takes_the_place_of_a_newer(
     def evolve(state: Customer | None, fact: object) -> Customer:
         # Another process is quicker, while this one folds.
         if state is not None and state.version == 3:
-            falsify(conn, schema, "version = 1000000, definition = 1")
+            falsify(conn, schema, f"version = 1000000, definition = {customer.DEFINITION}")
         return customer.evolve(state, fact)  # type: ignore[arg-type]
 
     stream = customer_stream(number)
