@@ -16,7 +16,7 @@ from api.resources.health import Live, Readiness
 from api.resources.ingestions import AllIngestions, IngestionReport, OneIngestion
 from api.resources.loans import CheckEligibility, CreateLoan, ViewLoan, ViewLoans
 from api.resources.past import Changes, PastCustomer, PastLoan
-from api.resources.portfolio import PastPortfolio, Turn
+from api.resources.portfolio import PastPortfolio, PortfolioReport, Turn
 from api.resources.repayments import LoanPayoff, LoanSchedule, Repayments, Reversal, WriteOff
 from api.resources.reviews import Approve, Decline, OneReview, Reviews
 from api.resources.statements import CustomerStatement, StatementWorkbook
@@ -109,6 +109,7 @@ def create_app(services: Services) -> "falcon.App[falcon.Request, falcon.Respons
         ("/audit/as-of/{day}/customer/{customer_id}", PastCustomer(past)),
         ("/audit/as-of/{day}/loan/{loan_id}", PastLoan(past)),
         ("/audit/as-of/{day}/portfolio", PastPortfolio(past, turn)),
+        ("/audit/portfolio-report.xlsx", PortfolioReport(past, turn)),
         ("/audit/diff/{before}/{after}/{aggregate}/{aggregate_id}", Changes(past)),
         ("/ingestions", all_ingestions),
         ("/ingestions/{ingestion_id}", OneIngestion(ingestions)),

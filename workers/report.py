@@ -68,7 +68,7 @@ def _headed(headings: tuple[str, ...], rows: Iterable[Row]) -> Iterator[Row]:
 
 def write_sheet(sheet: WriteOnlyWorksheet, rows: Iterable[Row], widths: tuple[int, ...]) -> None:
     """Write rows, the first of them bold; text stays text: ``=`` begins no formula."""
-    for column, width in zip("ABCDEFG", widths, strict=False):
+    for column, width in zip("ABCDEFGHI", widths, strict=False):
         sheet.column_dimensions[column].width = width  # type: ignore[attr-defined]
     sheet.freeze_panes = "A2"
     for number, row in enumerate(rows):

@@ -9,12 +9,13 @@ from typing import ClassVar
 import falcon
 
 from api.answers import Answer, answer
-from api.openapi import Method, Operation
+from api.openapi import XLSX, Method, Operation
 from api.problems import UnavailableError
-from api.requests import KnownQuery, valid
+from api.requests import DayQuery, KnownQuery, valid
 from api.resources.past import day_of
 from credit_es.audit.portfolio import Portfolio
 from credit_es.audit.then import Past
+from workers.portfolio import portfolio_xlsx
 
 
 class PortfolioAsOf(Answer, frozen=True, kw_only=True):
@@ -77,5 +78,34 @@ class PastPortfolio:
                 as_known_at=found.as_known_at,
             ),
         )
+
+    on_head = on_get
+
+
+class PortfolioReport:
+    """``GET /audit/portfolio-report.xlsx``."""
+
+    operations: ClassVar[Mapping[Method, Operation]] = {
+        "get": Operation(
+            summary="Fetch the portfolio as a workbook",
+            tag="audit",
+            answers={200: None},
+            query=DayQuery,
+        )
+    }
+
+    def __init__(self, past: Past, turn: Turn) -> None:
+        self._past = past
+        self._turn = turn
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """By year, by slab, by status, with what came on time, and charts."""
+        on = valid(DayQuery, req.params, location="query").on or self._past.today()
+        with self._turn.taken():
+            found = self._past.portfolio(on=on).as_known_now
+            assert found is not None
+            resp.data = portfolio_xlsx(found)
+        resp.content_type = XLSX
+        resp.downloadable_as = f"portfolio-{on}.xlsx"
 
     on_head = on_get

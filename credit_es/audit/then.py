@@ -106,7 +106,7 @@ class Past:
     def __init__(self, log: Log, policy: Policy, today: Callable[[], date], *, whole: Log) -> None:
         self._log = log
         self._policy = policy
-        self._today = today
+        self.today = today
         self._whole = whole
 
     def customer(
@@ -185,7 +185,7 @@ class Past:
 
     def must_be_past(self, what: str, on: date) -> None:
         """Raise ``NotAllowedError`` at a day to come, of which nothing can be known."""
-        today = self._today()
+        today = self.today()
         if on > today:
             raise NotAllowedError(what, f"today is {today}: give that day or an earlier one")
 

@@ -3,7 +3,7 @@
 import typer
 
 from credit_es.cli import explain
-from credit_es.cli.audit import asof, backtest, export, history, search
+from credit_es.cli.audit import asof, backtest, export, history, report, search
 
 app = typer.Typer(no_args_is_help=True, help="What an auditor asks of the log.")
 
@@ -16,3 +16,4 @@ app.command()(backtest.backtest)
 app.command()(search.search)
 app.command()(export.export)
 app.command()(export.import_check)
+app.command()(report.portfolio_report)

@@ -1,0 +1,35 @@
+"""``credit-es audit portfolio-report``: the portfolio as a workbook."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from credit_es.cli import context
+from credit_es.cli.audit import asof
+from credit_es.cli.context import CommandError, ExitCode
+
+
+def portfolio_report(
+    file: Annotated[Path, typer.Argument(metavar="FILE.xlsx", help="The workbook to write.")],
+    *,
+    on: Annotated[
+        datetime | None, typer.Option(formats=asof.DAY, help="A day; today by default.")
+    ] = None,
+) -> None:
+    """Write the portfolio by year, slab and status as a workbook with charts."""
+    if file.suffix != ".xlsx":
+        raise CommandError("Give the name of an .xlsx.", ExitCode.USAGE)
+    with asof.past() as questions, context.progress_bar("folding the log") as progress:
+        from workers.portfolio import portfolio_xlsx  # noqa: PLC0415
+
+        day = on.date() if on else questions.today()
+        found = questions.portfolio(on=day, progress=progress).as_known_now
+        assert found is not None
+        content = portfolio_xlsx(found)
+    try:
+        file.write_bytes(content)
+    except OSError as error:
+        raise CommandError(f"{file} cannot be written: {error.strerror}.") from error
+    typer.echo(f"{file} has {found.total.loans} loans as of {day}.")
