@@ -24,6 +24,7 @@ import psycopg
 from msgspec import Struct
 
 from credit_es.home import MIB, EmbeddedError, Home, check_space, own_folder, sentences
+from credit_es.store.database import connection_info
 
 # A unix socket's path may hold 104 bytes on macOS and 108 on Linux, the file's name included.
 LONGEST_SOCKET_FOLDER: Final = 80
@@ -132,7 +133,7 @@ def valkey(home: Home, *, durable: bool = True) -> Server:
 def postgres_problem(url: str) -> str | None:
     """What keeps ``url`` from answering, in the driver's words; None when it answers."""
     try:
-        psycopg.connect(url, connect_timeout=3).close()
+        psycopg.connect(connection_info(url), connect_timeout=3).close()
     except psycopg.Error as error:
         return " ".join(str(error).split())
     return None

@@ -42,7 +42,7 @@ class Settings(Struct, frozen=True, kw_only=True):
 
 def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     """Read ``environ``; raises ``SettingsError`` at the first variable that cannot be used."""
-    database_url = environ.get("DATABASE_URL", "")
+    database_url = environ.get("DATABASE_URL", "").strip()
     if not database_url:
         raise SettingsError(
             "DATABASE_URL is not set and no service of this checkout is running: start one with "

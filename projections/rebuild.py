@@ -19,7 +19,7 @@ from psycopg import Connection
 from psycopg.rows import TupleRow
 from psycopg.sql import SQL, Composed
 
-from credit_es.store.database import NEVER_IDLE, Database, connection_info, in_schema
+from credit_es.store.database import NEVER_IDLE, PATIENT, Database, connection_info, in_schema
 from credit_es.store.log import Log
 from credit_es.store.migrations import refuse_pooler
 from credit_es.store.recorder import LogRecorder
@@ -244,6 +244,7 @@ def rebuilder(direct_url: str, schema: str) -> Iterator[Rebuilder]:
     """A rebuilder that no other one works beside; a fault of Postgres is a ``RebuildError``."""
     with psycopg.connect(connection_info(direct_url), autocommit=True) as conn:
         refuse_pooler(conn)
+        conn.execute(PATIENT)
         conn.execute(LOCK, (schema,))
         conn.execute(NEVER_IDLE)
         database = Database(direct_url, schema=schema, pool_size=1)

@@ -22,7 +22,7 @@ import psycopg
 from msgspec import Struct
 from psycopg.rows import TupleRow
 
-from credit_es.store.database import connection_info
+from credit_es.store.database import PATIENT, connection_info
 from projections.projection import PoisonError, Projection
 from projections.streams import STREAMS, Events, sorted_events
 from projections.tables import TableOf
@@ -116,6 +116,8 @@ def fold_shard(shard: Shard, report: Report) -> int:
         psycopg.connect(info, autocommit=True) as reading,
         psycopg.connect(info, autocommit=True) as writing,
     ):
+        for conn in (reading, writing):
+            conn.execute(PATIENT)
         try:
             with _events(shard, reading) as events:
                 return table.fill(writing, _rows(shard, events, report))

@@ -50,7 +50,12 @@ def environment() -> dict[str, str]:
 
 def settings() -> Settings:
     """The settings of a command; raises ``SettingsError``."""
-    return read_settings(environment())
+    from credit_es.store.database import connection_info  # noqa: PLC0415 - not for `--help`
+
+    told = read_settings(environment())
+    for url in filter(None, (told.database_url, told.database_direct_url, told.database_read_url)):
+        connection_info(url)  # here, and not in each process that is forked
+    return told
 
 
 def print_json(document: object) -> None:

@@ -17,6 +17,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import TupleRow, tuple_row
 from psycopg.sql import SQL, Identifier
 
+from credit_es.settings import SettingsError
 from credit_es.store import arrays
 
 T = TypeVar("T")
@@ -34,6 +35,11 @@ SESSION: Final = (
 the server would plan those with an array anew each time, which costs more than running them. A plan
 made while a table was small must not read all of it when it has grown; nor is one worth compiling,
 which the servers before 18 would do because they reckon what is off as dear."""
+PATIENT: Final = (
+    "SELECT set_config(name, '0', false) FROM pg_settings"
+    " WHERE name IN ('statement_timeout', 'transaction_timeout', 'idle_session_timeout')"
+)
+"""A migration and a rebuild take their time, whatever the role or the database allows a request."""
 TRANSACTION: Final = (
     "SET LOCAL idle_in_transaction_session_timeout = '60s'; SET LOCAL lock_timeout = '5s'"
 )
@@ -67,12 +73,18 @@ class ConnectionLostError(StoreUnavailableError):
 
 
 def connection_info(url: str, *, writes: bool = True) -> str:
-    """``url`` with the time-outs and name that it does not set itself.
+    """``url`` with the time-outs and name that it does not set itself, and our encoding.
 
     For ``writes`` the one of several hosts is meant that takes them, unless the URL's own
-    ``target_session_attrs`` says otherwise.
+    ``target_session_attrs`` says otherwise. Raises ``SettingsError`` at what is no URL of Postgres.
     """
-    given = conninfo_to_dict(url)
+    try:
+        given = conninfo_to_dict(url)
+    except psycopg.ProgrammingError:  # which would tell the whole of it, the password too
+        raise SettingsError(
+            "A database's URL cannot be read: write postgresql://user:password@host:5432/database, "
+            "with %40 for an @ inside of a part, and only parameters that libpq knows."
+        ) from None
     ours: dict[str, str | int] = {
         "connect_timeout": CONNECT_TIMEOUT_S,
         "application_name": "credit-es",
@@ -80,7 +92,9 @@ def connection_info(url: str, *, writes: bool = True) -> str:
     }
     if writes and "," in f"{given.get('host')}{given.get('hostaddr')}":
         ours["target_session_attrs"] = "read-write"
-    return make_conninfo(url, **{k: v for k, v in ours.items() if k not in given})
+    lacking = {name: value for name, value in ours.items() if name not in given}
+    # What a database's own setting says would turn names to bytes, or refuse some.
+    return make_conninfo(url, client_encoding="utf8", **lacking)
 
 
 def is_pooled(conn: Connection[Any]) -> bool:

@@ -97,11 +97,20 @@ def test_a_taken_port_is_told_before_anything_starts(new_service: Service) -> No
     assert not (new_service.folder / "state/postgres").exists()
 
 
-def test_an_unreachable_database_is_told_without_its_password(new_service: Service) -> None:
-    url = f"postgresql://someone:secret@127.0.0.1:{new_service.port}/credit"
-    refused = new_service.command("run", DATABASE_URL=url)
+@pytest.mark.parametrize(
+    ("command", "url", "told"),
+    [
+        ("run", "postgresql://someone:secret@127.0.0.1:1/credit", "DATABASE_URL cannot be reached"),
+        ("run", "mysql://someone:secret@127.0.0.1/credit", "A database's URL cannot be read"),
+        ("api", "mysql://someone:secret@127.0.0.1/credit", "A database's URL cannot be read"),
+    ],
+)
+def test_a_database_that_is_none_is_told_without_its_password(
+    new_service: Service, command: str, url: str, told: str
+) -> None:
+    refused = new_service.command(command, DATABASE_URL=url)
     assert refused.returncode == 1
-    assert "DATABASE_URL cannot be reached" in refused.stderr
+    assert told in refused.stderr
     assert "secret" not in refused.stderr
     assert "Traceback" not in refused.stderr
 

@@ -308,3 +308,10 @@ def test_readers_and_writers_go_on_during_rebuilds_and_nothing_is_lost(house: Ho
     live(house, 5)
     assert house.differences() == []
     assert_reads_are_right(house.reads, house.log)
+
+
+def test_a_rebuild_takes_its_time_whatever_a_request_is_allowed(house: House) -> None:
+    happen(house.lending, 1)
+    impatient = f"{house.url}&options=-cidle_session_timeout%3D100ms"
+    with rebuilder(impatient, house.schema) as builder:
+        assert builder.rebuild(CUSTOMERS, lambda *_: time.sleep(0.3)).rows == 2

@@ -125,6 +125,17 @@ def test_a_lock_that_nobody_lets_go_is_busy_not_lost(
             database.run(work)
 
 
+def test_a_name_is_sent_and_told_as_it_is_whatever_the_encoding_of_a_database_s_clients(
+    database_url: str, schema: str
+) -> None:
+    database = Database(f"{database_url}&client_encoding=latin1", schema=schema)
+    try:
+        with database.connection() as conn:
+            assert conn.execute("SELECT %s::text", ("Zoë 漢",)).fetchone() == ("Zoë 漢",)
+    finally:
+        database.close()
+
+
 def test_what_a_url_says_reaches_the_server_and_wins_over_ours(
     database_url: str, schema: str
 ) -> None:

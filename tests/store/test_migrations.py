@@ -80,3 +80,21 @@ def test_a_migration_that_fails_leaves_nothing_of_itself(
     assert pending(database_url, schema) == ["9999_broken.sql"]
     broken.write_text("CREATE TABLE __S__.half (one int);")
     assert migrate(database_url, schema) == ["9999_broken.sql"]
+
+
+@pytest.mark.slow
+def test_a_database_that_cannot_hold_every_name_is_refused(
+    database_url: str, unmigrated: str
+) -> None:
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        conn.execute(
+            sql.SQL(
+                "CREATE DATABASE {} TEMPLATE template0 ENCODING 'SQL_ASCII'"
+                " LOCALE_PROVIDER libc LOCALE 'C'"
+            ).format(sql.Identifier(unmigrated))
+        )
+        try:
+            with pytest.raises(MigrationError, match=r"SQL_ASCII.*ENCODING 'UTF8'"):
+                migrate(database_url.replace("/postgres?", f"/{unmigrated}?"), unmigrated)
+        finally:
+            conn.execute(sql.SQL("DROP DATABASE {}").format(sql.Identifier(unmigrated)))

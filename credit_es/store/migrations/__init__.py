@@ -7,7 +7,7 @@ from typing import Final
 import psycopg
 from psycopg.sql import SQL, Identifier
 
-from credit_es.store.database import connection_info, in_schema, is_pooled
+from credit_es.store.database import PATIENT, connection_info, in_schema, is_pooled
 
 FOLDER: Final = Path(__file__).parent
 LOCK: Final = "SELECT pg_advisory_lock(hashtextextended('credit-es/migrate/' || %s, 0))"
@@ -33,6 +33,15 @@ def refuse_pooler(conn: psycopg.Connection) -> None:
         )
 
 
+def _refuse_encoding(conn: psycopg.Connection) -> None:
+    encoding = conn.info.parameter_status("server_encoding")
+    if encoding != "UTF8":
+        raise MigrationError(
+            f"The database is encoded in {encoding}, which cannot hold every name: "
+            "create one with ENCODING 'UTF8' TEMPLATE template0."
+        )
+
+
 def lacking(conn: psycopg.Connection, schema: str) -> list[str]:
     """The migrations that ``schema`` still lacks, in order, asked on a connection in autocommit."""
     names = SQL("{schema}.migrations").format(schema=Identifier(schema)).as_string(conn)
@@ -51,6 +60,8 @@ def migrate(conninfo: str, schema: str) -> list[str]:
     info = connection_info(conninfo)
     with psycopg.connect(info, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S) as conn:
         refuse_pooler(conn)
+        _refuse_encoding(conn)
+        conn.execute(PATIENT)
         conn.execute(LOCK, (schema,))
         conn.execute("SET client_min_messages = warning")
         # In a schema that Citus has distributed already; any other server takes it for a name.
