@@ -33,6 +33,8 @@ KEEP_ALIVE_S: Final = 15
 GRACEFUL_S: Final = 4
 HUNG_S: Final = 60
 BACKLOG: Final = 1024
+LONGEST_LINE: Final = 8190
+"""gunicorn allows no longer one; a search for a text, percent-encoded, passes the 4094 it has."""
 REFUSE_S: Final = 2
 
 
@@ -150,6 +152,7 @@ def options(settings: Settings) -> Mapping[str, Any]:
         "graceful_timeout": GRACEFUL_S,
         "timeout": HUNG_S,
         "backlog": BACKLOG,
+        "limit_request_line": LONGEST_LINE,
         "control_socket_disable": True,
     }
 

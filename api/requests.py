@@ -220,10 +220,10 @@ class FactsQuery(Request):
     ``kind`` is such as LoanApproved; days and amounts are inclusive, ``recorded_to`` is not.
     """
 
-    actor: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    actor: Annotated[str, Field(min_length=1, max_length=100)] | None = None
     kind: Kind | None = None
     customer_id: QueryId | None = None
-    reason: Annotated[str, Field(min_length=1, max_length=500)] | None = None
+    reason: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     amount_from: QueryAmount | None = None
     amount_to: QueryAmount | None = None
     occurred_from: Day | None = None
