@@ -4,21 +4,24 @@ Memory is bounded by a handful of events here and by ``work_mem`` there, not by 
 three times cheaper than through the key's index, whose every event is elsewhere on the disk.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from typing import Any, Final
 from uuid import UUID
 
 from psycopg import Connection
+from psycopg.abc import Query
 from psycopg.rows import TupleRow
 from psycopg.sql import SQL
 
 from credit_es.store.database import in_schema
 from credit_es.store.mapper import TOPICS
 
-# LOCAL: a pooler would hand what is set for a session on to another client.
+# LOCAL: a pooler would hand what is set for a session on to another client. Who only reads holds no
+# tail of the log back, and may be idle for as long as the other side of a comparison takes.
 SORTED: Final = (
-    "SET LOCAL enable_seqscan = on; SET LOCAL enable_indexscan = off;"
+    "SET LOCAL idle_in_transaction_session_timeout = 0;"
+    " SET LOCAL enable_seqscan = on; SET LOCAL enable_indexscan = off;"
     " SET LOCAL enable_bitmapscan = off; SET LOCAL max_parallel_workers_per_gather = 0;"
     " SET LOCAL work_mem = '64MB'"
 )
@@ -27,12 +30,17 @@ EVENTS: Final = SQL(
     " WHERE stream_id BETWEEN %s AND %s AND position <= %s AND topic <> ALL(%s)"
     " ORDER BY stream_id, version"
 )
+PLACED: Final = SQL(
+    "SELECT stream_id, version, position, topic, state FROM {schema}.events"
+    " WHERE position <= %s ORDER BY stream_id, version"
+)
 CHUNK: Final = 1_000
 STREAMS: Final = 2**128
 FIRST: Final = UUID(int=0)
 LAST: Final = UUID(int=STREAMS - 1)
 
 Events = Iterator[tuple[UUID, int, bytes]]
+Places = Iterator[tuple[UUID, int, int, str, bytes]]
 
 
 @contextmanager
@@ -50,9 +58,25 @@ def sorted_events(
     Those of ``topics``, and any that this code does not know: nothing is passed over in silence.
     """
     values = (first, last, head, sorted(TOPICS - set(topics)))
+    with streamed(conn, in_schema(EVENTS, schema), values) as events:
+        yield events
+
+
+@contextmanager
+def sorted_places(conn: Connection[TupleRow], schema: str, *, head: int) -> Iterator[Places]:
+    """Stream, version, position, topic and state of every event up to ``head``, in their order."""
+    with streamed(conn, in_schema(PLACED, schema), (head,)) as places:
+        yield places
+
+
+@contextmanager
+def streamed(
+    conn: Connection[TupleRow], statement: Query, values: Mapping[str, Any] | Sequence[Any] = ()
+) -> Iterator[Iterator[Any]]:
+    """The rows of a statement as they come: until they are closed ``conn`` does nothing else."""
     with conn.transaction(), conn.cursor(binary=True) as cursor:
         conn.execute(SORTED)
+        rows: Any = cursor.stream(statement, values, size=CHUNK)
         # Closed whatever happens: an abandoned stream holds its connection's lock.
-        events: Any = cursor.stream(in_schema(EVENTS, schema), values, size=CHUNK)
-        with closing(events):
-            yield events
+        with closing(rows):
+            yield rows

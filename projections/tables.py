@@ -6,7 +6,8 @@ a rebuild swaps the view.
 """
 
 import struct
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final
 from uuid import UUID
 
@@ -21,6 +22,7 @@ from projections.applications import APPLICATIONS
 from projections.customers import CUSTOMERS
 from projections.loans import LOANS
 from projections.projection import PoisonError, Projection
+from projections.streams import streamed
 
 PROJECTIONS: Final[tuple[Projection[Any], ...]] = (CUSTOMERS, LOANS, APPLICATIONS)
 
@@ -130,13 +132,12 @@ class TableOf:
                 count += 1
         return count
 
-    def rows(self, conn: Connection[TupleRow]) -> Iterable[tuple[UUID, Any]]:
-        """All rows, streamed; in a transaction only."""
-        with conn.cursor(name="rows") as cursor:
-            cursor.itersize = 5000
-            cursor.execute(SQL("SELECT {} FROM {}").format(self._columns, self.name))
-            for row in cursor:
-                yield row[0], self.projection.of(row[1:])
+    @contextmanager
+    def sorted_rows(self, conn: Connection[TupleRow]) -> Iterator[Iterator[tuple[UUID, Any]]]:
+        """All rows by stream, streamed: until they are closed the connection does nothing else."""
+        statement = SQL("SELECT {} FROM {} ORDER BY stream_id").format(self._columns, self.name)
+        with streamed(conn, statement) as found:
+            yield ((row[0], self.projection.of(row[1:])) for row in found)
 
     def show(self, conn: Connection[TupleRow]) -> None:
         """Point the view here. DROP and CREATE, because REPLACE cannot drop or retype a column."""

@@ -1,6 +1,9 @@
 """Folding the log again and comparing with what a live table says."""
 
 from collections.abc import Iterator
+from heapq import merge
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, Final
 from uuid import UUID
 
@@ -10,10 +13,11 @@ from psycopg.rows import TupleRow
 
 from credit_es.store.log import Log
 from projections.projection import PoisonError, Projection
-from projections.projector import fold
 from projections.rebuild import Progress
+from projections.streams import STREAMS, Events, sorted_events
 from projections.tables import LiveTable, TableOf, live_table
 
+REPORT_EVERY: Final = 2_000
 SNAPSHOT: Final = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 
 
@@ -39,35 +43,55 @@ def verify(
 ) -> Iterator[Difference]:
     """Yield the rows of the live table that a fresh fold up to its position does not give.
 
-    The log is folded first, in autocommit, however long that takes; then the table is read in one
-    snapshot with its position, and only what came meanwhile is folded in it.
+    Both sides come sorted by stream and are merged, so that one row of each is in memory. The table
+    is read in one snapshot with its position; the log up to there is the same in every later one,
+    and is read on another connection, of the reader.
     """
-    folded: dict[UUID, Any] = {}
-    reached = 0
-
-    def fold_up_to(position: int) -> None:
-        nonlocal reached
-        for batch in reader.tail(reached, upto=position):
-            try:
-                fold(projection, folded, [e for e in batch if projection.concerns(e.topic)])
-            except PoisonError as error:
-                raise VerifyError(f"{error}, and its table claims to hold it.") from error
-            reached = batch[-1].id
-            progress(reached, position)
-
-    fold_up_to(_live(conn, projection, schema).position)
     with conn.transaction():
         conn.execute(SNAPSHOT)
         live = _live(conn, projection, schema)
-        if live.position < reached:
-            raise VerifyError(f"{projection.name} was rolled back meanwhile: verify it again.")
-        fold_up_to(live.position)
-        for stream_id, stored in TableOf(projection, schema, live.version).rows(conn):
-            fresh = folded.pop(stream_id, None)
-            if fresh != stored:
-                yield _difference(projection, stored, fresh)
-        for fresh in folded.values():
-            yield _difference(projection, None, fresh)
+        with (
+            TableOf(projection, schema, live.version).sorted_rows(conn) as rows,
+            reader.database.connection() as other,
+            sorted_events(other, schema, topics=projection.topics, head=live.position) as events,
+        ):
+            folded = _folded(projection, events, live.position, progress)
+            yield from _differences(projection, rows, folded)
+    progress(live.position, live.position)
+
+
+def _folded(
+    projection: Projection[Any], events: Events, position: int, progress: Progress
+) -> Iterator[tuple[UUID, Any]]:
+    streams = groupby(events, key=itemgetter(0))
+    for number, (stream_id, stream) in enumerate(streams, 1):
+        row = None
+        try:
+            for _, version, state in stream:
+                row = projection.advance(row, stream_id, version, state)
+        except PoisonError as error:
+            raise VerifyError(f"{error}, and its table claims to hold it.") from error
+        yield stream_id, row
+        if number % REPORT_EVERY == 1:
+            progress(position * stream_id.int // STREAMS, position)
+
+
+def _differences(
+    projection: Projection[Any],
+    rows: Iterator[tuple[UUID, Any]],
+    folded: Iterator[tuple[UUID, Any]],
+) -> Iterator[Difference]:
+    """Merge both sides, and compare what is of one stream."""
+    sides = merge(
+        ((stream_id, True, row) for stream_id, row in rows),
+        ((stream_id, False, row) for stream_id, row in folded),
+        key=itemgetter(0),
+    )
+    for _, group in groupby(sides, key=itemgetter(0)):
+        found = {is_stored: row for _, is_stored, row in group}
+        stored, fresh = found.get(True), found.get(False)
+        if stored != fresh:
+            yield _difference(projection, stored, fresh)
 
 
 def _live(conn: Connection[TupleRow], projection: Projection[Any], schema: str) -> LiveTable:

@@ -7,11 +7,14 @@ is; only small answers travel. The workers need the same code and the same folde
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
+from uuid import UUID
 
 from credit_es.audit.backtest import Question, Tallies, added, backtest
+from credit_es.audit.checks import Checked, Place, check_shard, without_policy
 from credit_es.audit.dossiers import dossiers_of
-from credit_es.audit.export import ExportError, read_manifest, read_shard
+from credit_es.audit.export import ExportError, Selection, read_manifest, read_shard
 from credit_es.audit.replay import Policies, Replay, first_failing
+from credit_es.audit.verify import MOST, Verified
 from credit_es.domain.events import PolicyAdopted
 from credit_es.store.mapper import DECODER
 
@@ -43,6 +46,40 @@ def replay_shards(address: str, folder: Path, progress: Progress) -> tuple[int, 
     answers = list(_each(address, _replay_shard, shards, contents, progress))
     failed = sorted((one for _, one in answers if one), key=lambda one: one.decision_id)
     return sum(count for count, _ in answers), next(iter(failed), None)
+
+
+def verify_shards(address: str | None, folder: Path, progress: Progress) -> Verified:
+    """Check the facts of an export, here or on the cluster at ``address``.
+
+    Raises ``ExportError`` where it is a selection, which has holes.
+    """
+    manifest, shards = read_manifest(folder), shards_of(folder)
+    if manifest.selection != Selection():
+        raise ExportError(f"{folder} is a selection of the log: export the whole log.")
+    answers = (
+        list(_each(address, _verify_shard, shards, None, progress))
+        if address
+        else [_verify_shard(shard, None) for shard in shards]
+    )
+    adopted = {k: at for one in answers for k, at in one.adopted.items()}
+    used: dict[str, int] = {}
+    for one in answers:
+        used |= {k: min(at, used.get(k, at)) for k, at in one.used.items()}
+    faults = [fault for one in answers for fault in one.faults]
+    faults = sorted([*faults, *without_policy(adopted, used)], key=lambda one: one.position or 0)
+    return Verified(
+        position=manifest.upto,
+        facts=sum(one.facts for one in answers),
+        faults=faults[:MOST],
+        complete=len(faults) <= MOST,
+    )
+
+
+def _verify_shard(shard: Path, _: None) -> Checked:
+    return check_shard(
+        Place(UUID(row.stream_id), row.version, row.position, row.topic, row.state.encode())
+        for row in read_shard(shard)
+    )
 
 
 def _backtest_shard(shard: Path, question: Question) -> Tallies:

@@ -132,7 +132,7 @@ def _changed(
                 else one
                 for one in loan.repayments
             )
-            was = next(one for one in loan.repayments if one.version == event.repayment)
+            was = {one.version: one for one in loan.repayments}[event.repayment]
             plans = loan.plans[:-1] if was.is_prepayment else loan.plans
             return _under(replace(loan, repayments=kept), plans)
         case LoanWrittenOff():

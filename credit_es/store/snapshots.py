@@ -5,12 +5,15 @@ emptied table only costs time, as does one that cannot be read.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, Generic, Protocol, TypeVar
 from uuid import UUID
 
 import msgspec
 import structlog
+from msgspec import Struct
+from psycopg import Connection
+from psycopg.rows import TupleRow
 from psycopg.sql import SQL
 
 from credit_es.store.database import Database
@@ -43,6 +46,31 @@ SAVE: Final = SQL(
 FORGET: Final = SQL(
     "DELETE FROM {schema}.snapshots WHERE stream_id = %s AND definition = %s AND version = %s"
 )
+STORED: Final = SQL(
+    "SELECT stream_id, definition, version, state FROM {schema}.snapshots"
+    " WHERE stream_id > %s ORDER BY stream_id LIMIT 100"
+)
+
+
+class Stored(Struct, frozen=True):
+    """A snapshot as it is kept; one of another definition than the code's is not used."""
+
+    stream_id: UUID
+    definition: int
+    version: int
+    state: bytes
+
+
+def stored_snapshots(database: Database) -> Iterator[Stored]:
+    """All snapshots, by stream."""
+    statement, after = database.sql(STORED), UUID(int=0)
+
+    def rows(conn: Connection[TupleRow]) -> list[TupleRow]:
+        return conn.execute(statement, (after,)).fetchall()
+
+    while found := database.run(rows):
+        yield from (Stored(*row) for row in found)
+        after = found[-1][0]
 
 
 class Versioned(Protocol):

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from credit_es.application import Lending
 from credit_es.audit.backtest import Kind, Outcome, Question, Tallies, added, backtest
 from credit_es.audit.backtested import plot, summarized
-from credit_es.audit.cluster import backtest_shards, replay_shards
+from credit_es.audit.cluster import backtest_shards, replay_shards, verify_shards
 from credit_es.audit.dossiers import dossiers
 from credit_es.audit.export import Selection, export
 from credit_es.domain.events import Decision
@@ -145,9 +145,12 @@ def test_a_cluster_of_two_workers_gives_the_same_answer_to_the_cent(
         done: list[int] = []
         spread = backtest_shards(address, tmp_path, question, lambda n, _: done.append(n))
         count, failed = replay_shards(address, tmp_path, lambda _n, _of: None)
+        checked = verify_shards(address, tmp_path, lambda _n, _of: None)
     assert spread == whole(lending, question)
     assert done == [1, 2, 3, 4]
     assert (count, failed) == (18, None)
+    assert checked == verify_shards(None, tmp_path, lambda _n, _of: None)
+    assert (checked.position, checked.faults) == (lending.reader.head().safe, [])
 
 
 def test_parts_add_up_to_the_whole(lending: Lending) -> None:

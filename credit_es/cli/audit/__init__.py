@@ -3,7 +3,7 @@
 import typer
 
 from credit_es.cli import explain
-from credit_es.cli.audit import asof, backtest, export, history, report, search
+from credit_es.cli.audit import asof, backtest, export, history, report, search, verify
 
 app = typer.Typer(no_args_is_help=True, help="What an auditor asks of the log.")
 
@@ -17,3 +17,4 @@ app.command()(search.search)
 app.command()(export.export)
 app.command()(export.import_check)
 app.command()(report.portfolio_report)
+app.command()(verify.verify)

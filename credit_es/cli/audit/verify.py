@@ -1,0 +1,72 @@
+"""``credit-es audit verify``: is the log what it must be, and all that is derived from it?"""
+
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from credit_es.cli import context
+from credit_es.cli.audit import output
+from credit_es.cli.context import CommandError, ExitCode
+
+if TYPE_CHECKING:
+    from credit_es.audit.verify import Verified
+
+SHOWN: Final = 20
+
+
+def verify(
+    *,
+    cluster: Annotated[
+        str | None, typer.Option(help="A Dask scheduler, tcp://..., for --shards.")
+    ] = None,
+    shards: Annotated[
+        Path | None, typer.Option(help="A Parquet export to check, in place of the log.")
+    ] = None,
+    as_json: output.AsJson = False,
+) -> None:
+    """Check the log, the read tables and the snapshots; names what is wrong, and exits 3."""
+    if cluster and not shards:
+        raise CommandError(
+            "A cluster reads an export: give --shards DIR, written by "
+            "`credit-es audit export DIR --format parquet`.",
+            ExitCode.USAGE,
+        )
+    found = _of_shards(cluster, shards) if shards else _of_log()
+    if as_json:
+        context.print_json(found)
+    else:
+        for fault in found.faults[:SHOWN]:
+            place = f"position {fault.position}: " if fault.position is not None else ""
+            typer.echo(f"{fault.check}: {fault.subject}: {place}{fault.what}")
+        if len(found.faults) > SHOWN:
+            typer.echo(f"{len(found.faults) - SHOWN} more are in --json.")
+        if not found.faults:
+            typer.echo(f"{found.facts} facts, up to position {found.position}: all is well.")
+    if found.faults:
+        count = f"{len(found.faults)}" if found.complete else f"More than {len(found.faults)}"
+        raise CommandError(f"{count} faults.", ExitCode.VERIFICATION_FAILED)
+
+
+def _of_log() -> "Verified":
+    """On the replica, where there is one: it is work, and how far it was read is told."""
+    settings = context.settings()
+    from credit_es.application import Lending  # noqa: PLC0415
+    from credit_es.audit.verify import verify as check  # noqa: PLC0415
+    from credit_es.store.replica import replica_log  # noqa: PLC0415
+
+    log = replica_log(settings, pool_size=2) or Lending(settings, pool_size=2).reader
+    with closing(log.database), context.progress_bar("verifying") as progress:
+        return check(log, progress)
+
+
+def _of_shards(cluster: str | None, folder: Path) -> "Verified":
+    from credit_es.audit.cluster import verify_shards  # noqa: PLC0415
+    from credit_es.audit.export import ExportError  # noqa: PLC0415
+
+    with context.progress_bar("verifying") as progress:
+        try:
+            return verify_shards(cluster, folder, progress)
+        except (ExportError, OSError) as error:
+            raise CommandError(f"{error}") from error
