@@ -22,7 +22,7 @@ from credit_es.domain.events import (
     LoanOpened,
     PolicyAdopted,
 )
-from credit_es.domain.lending import seen_of
+from credit_es.domain.lending import grant, seen_of
 from credit_es.domain.loan import Loan
 from credit_es.domain.policy import SHIPPED, Policy, PolicyError, load_policy, recorded_policy
 from credit_es.domain.review import judge_again
@@ -168,20 +168,19 @@ def _again(
     verdict = judge_again(policy, who, loans, decision)
     again: dict[str, Any] = {"verdict": verdict, "seen": seen_of(who, loans)}
     said: dict[str, Any] = {"verdict": decision.verdict, "seen": decision.seen}
+    kind = type(decision).__name__
+    expected = "LoanApproved" if verdict.approved else "LoanDeclined"
+    said["kind"], again["kind"] = kind, "LoanReferred" if verdict.referred else expected
     if isinstance(decision, LoanApproved):
-        asked, opening = decision.terms, states.opening(decision.loan_number)
-        again["loan"] = (
-            asked.amount,
-            verdict.annual_rate,
-            asked.tenure_months,
-            verdict.installment,
+        _, opened = grant(
+            who,
+            loans,
+            decision.terms,
+            verdict,
+            loan_number=decision.loan_number,
+            today=decision.occurred_on,
         )
-        said["loan"] = opening and (
-            opening.amount,
-            opening.annual_rate,
-            opening.tenure_months,
-            opening.installment,
-        )
+        said["loan"], again["loan"] = states.opening(decision.loan_number), opened
     differences = tuple(_differing("", _plain(said), _plain(again)))
     return Replay(decision_id=decision_id, same=not differences, differences=differences)
 

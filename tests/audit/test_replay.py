@@ -76,7 +76,10 @@ def test_every_decision_comes_out_the_same_whatever_came_after(lending: Lending)
             "credit.CustomerRegistered",
             "/seen/monthly_income",
         ),
-        ('"amount":"10000.00"', '"amount":"10001.00"', "credit.LoanOpened", "/loan"),
+        ('"amount":"10000.00"', '"amount":"10001.00"', "credit.LoanOpened", "/loan/amount"),
+        ('"ends_on":"20', '"ends_on":"30', "credit.LoanOpened", "/loan/ends_on"),
+        ('"occurred_on":"20', '"occurred_on":"19', "credit.LoanOpened", "/loan/occurred_on"),
+        ("credit.LoanApproved", "credit.LoanDeclined", "credit.LoanApproved", "/kind"),
     ],
 )
 def test_a_tampered_figure_is_caught(
