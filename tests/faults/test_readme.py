@@ -68,6 +68,10 @@ def test_the_tours_run_as_written(new_service: Service, tmp_path: Path) -> None:
     said = take(service, tour(AUDITING), tmp_path)
     assert "typed into" in said  # in a narrow column
     assert re.search(r"Sheet1 row \d+", said)
+    assert re.search(r"repayments_left +│ +12 +│ +11 ", said)
+    assert "all loans" in said
+    assert re.search(r"portfolio.xlsx has \d+ loans", said)
+    assert "all is well." in said
     assert "it comes out the same" in said
     assert re.search(r"All \d+ decisions of the log come out the same", said)
     assert "imported:" in said

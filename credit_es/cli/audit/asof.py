@@ -12,6 +12,7 @@ from credit_es.cli.audit import output, portfolio
 from credit_es.cli.context import CommandError, ExitCode
 
 if TYPE_CHECKING:
+    from credit_es.audit.portfolio import Portfolio
     from credit_es.audit.then import Past, Then
 
 DAY: Final = ["%Y-%m-%d"]
@@ -45,11 +46,16 @@ def as_of(
     instant = instant_of(known_at)
     with past() as questions:
         found: Then[Any]
+        headings: tuple[str, ...]
+        cells: Iterator[list[output.Cell]]
         if number is None:
             with context.progress_bar("folding the log") as progress:
                 found = questions.portfolio(on=day.date(), known_at=instant, progress=progress)
-            headings: tuple[str, ...] = portfolio.HEADINGS
-            cells = _of_portfolios(found)
+            if not (as_json or as_csv):
+                _print_portfolios(found)
+                return
+            headings = portfolio.HEADINGS
+            cells = (row for known, one in _portfolios(found) for row in portfolio.rows(known, one))
         else:
             ask = questions.customer if subject == "customer" else questions.loan
             found = ask(number, on=day.date(), known_at=instant)
@@ -122,13 +128,20 @@ def _side_by_side(found: "Then[Any]") -> tuple[tuple[str, ...], Iterator[list[ou
     )
 
 
-def _of_portfolios(found: "Then[Any]") -> Iterator[list[output.Cell]]:
-    told = {"now": found.as_known_now}
-    if found.known_at is not None:
-        told[f"at {_utc(found.known_at)}"] = found.as_known_at
-    for known, one in told.items():
-        assert one is not None
-        yield from portfolio.rows(known, one)
+def _portfolios(found: "Then[Portfolio]") -> Iterator[tuple[str, "Portfolio"]]:
+    """Each answer with the instant of what was known."""
+    if found.as_known_now:
+        yield "now", found.as_known_now
+    if found.as_known_at and found.known_at:
+        yield f"at {_utc(found.known_at)}", found.as_known_at
+
+
+def _print_portfolios(found: "Then[Portfolio]") -> None:
+    for known, one in _portfolios(found):
+        typer.echo(f"On {found.on}, as known {known}; read to position {one.position}:")
+        headings = [str(cell) for cell in portfolio.few([*portfolio.HEADINGS])]
+        rows = map(portfolio.few, portfolio.rows(known, one))
+        output.show(one, headings, rows, as_json=False, as_csv=False)
 
 
 def _utc(instant: datetime) -> str:

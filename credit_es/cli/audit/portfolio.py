@@ -23,6 +23,15 @@ HEADINGS: Final = (
 )
 
 
+FEW: Final = (2, 3, 4, 5, 7, 10)
+"""Of these, those that people see: a terminal has eighty columns."""
+
+
+def few(cells: list[output.Cell]) -> list[output.Cell]:
+    """The cells of one line that people see."""
+    return [cells[place] for place in FEW]
+
+
 def rows(known: str, found: "Portfolio") -> Iterator[list[output.Cell]]:
     """The lines of a portfolio, under ``HEADINGS``."""
     groups = (
@@ -33,7 +42,7 @@ def rows(known: str, found: "Portfolio") -> Iterator[list[output.Cell]]:
     )
     for by, lines in groups:
         yield from ([known, by, *_cells(line)] for line in lines)
-    yield [known, "", "customers", found.customers, *[None] * 7]
+    yield [known, "", "all customers", found.customers, *[None] * 7]
 
 
 def _cells(line: "Line") -> list[output.Cell]:
