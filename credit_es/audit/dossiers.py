@@ -6,12 +6,11 @@ them, however long the log is, and an export's shards, cut by customer, can be a
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import attrgetter
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from msgspec import Struct
 
-from credit_es.audit.export import ExportedFact
 from credit_es.domain.events import (
     CustomerEvent,
     CustomerImported,
@@ -22,6 +21,9 @@ from credit_es.domain.events import (
 )
 from credit_es.store.log import Log
 from credit_es.store.mapper import DECODER, Recorded, customer_stream, loan_stream, topic
+
+if TYPE_CHECKING:  # pyarrow is 40 MiB, which only who exports or reads an export pays
+    from credit_es.audit.export import ExportedFact
 
 BEGINNINGS: Final = (topic(CustomerRegistered), topic(CustomerImported))
 CUSTOMERS_A_BATCH: Final = 500
@@ -59,7 +61,7 @@ def dossiers(log: Log, progress: Progress = lambda _reached, _head: None) -> Ite
     progress(upto, upto)
 
 
-def dossiers_of(facts: Iterable[ExportedFact]) -> Iterator[Dossier]:
+def dossiers_of(facts: "Iterable[ExportedFact]") -> Iterator[Dossier]:
     """Every customer of one shard of an export, in the order of their numbers."""
     histories: dict[int, list[Recorded]] = {}
     loans: dict[int, dict[int, list[Recorded]]] = {}

@@ -1,0 +1,86 @@
+"""The portfolio as it was known at an instant: ``python -m benchmarks.peers.historic.portfolio``.
+
+``fill`` makes the tables and copies the loans of our read table into them, each with one row of
+history. ``ask INSTANT DAY`` counts the loans as of the instant by status and year, through our own
+domain, and prints the seconds and the counts. One clock only: of a day past it can say what had
+been entered until then, not what was true then. Slabs it cannot tell, for it keeps no decision.
+"""
+
+import sys
+import time
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any, Final
+
+import django
+import msgspec
+
+COLUMNS: Final = (
+    "number, customer_number, amount, annual_rate, tenure_months, installment, emis_on_time,"
+    " opened_on, ends_on"
+)
+FILL: Final = (
+    f"INSERT INTO historic_loan ({COLUMNS}) SELECT {COLUMNS} FROM credit.loans_v1",  # noqa: S608
+    f"INSERT INTO historic_historicalloan ({COLUMNS}, history_date, history_type)"  # noqa: S608
+    f" SELECT {COLUMNS}, now(), '+' FROM historic_loan",
+    "VACUUM (ANALYZE) historic_loan, historic_historicalloan",
+)
+CHUNK: Final = 2000
+
+
+def fill() -> None:
+    """Make the tables, and fill them."""
+    # Settings are read at the first import.
+    from django.core.management import call_command  # noqa: PLC0415
+    from django.db import connection  # noqa: PLC0415
+
+    call_command("migrate", run_syncdb=True, verbosity=0)
+    with connection.cursor() as cursor:
+        for statement in FILL:
+            cursor.execute(statement)
+
+
+def ask(instant: datetime, on: date) -> dict[str, Any]:
+    """Count the loans as they were known."""
+    from benchmarks.peers.historic.models import Loan  # noqa: PLC0415
+    from credit_es.domain.standing import (  # noqa: PLC0415
+        installments_due,
+        installments_on_time,
+        outstanding_principal,
+        status_of,
+    )
+
+    started = time.monotonic()
+    cells: dict[tuple[str, int], list[Any]] = {}
+    known: Any = Loan.history.as_of(instant).iterator(chunk_size=CHUNK)
+    for loan in known:
+        status = status_of(loan, on)
+        left = outstanding_principal(loan)
+        sums = cells.setdefault((status, loan.opened_on.year), [0, Decimal(0), Decimal(0), 0, 0])
+        sums[0] += 1
+        sums[1] += loan.amount
+        sums[2] += left or 0
+        sums[3] += installments_due(loan, on)
+        sums[4] += installments_on_time(loan, on)
+    return {
+        "seconds": time.monotonic() - started,
+        "loans": sum(each[0] for each in cells.values()),
+        "amount": str(sum(each[1] for each in cells.values())),
+    }
+
+
+def main() -> None:
+    """Do what is asked."""
+    django.setup()
+    match sys.argv[1:]:
+        case ["fill"]:
+            fill()
+        case ["ask", instant, day]:
+            answer = ask(datetime.fromisoformat(instant), date.fromisoformat(day))
+            sys.stdout.buffer.write(msgspec.json.encode(answer))
+        case _:
+            sys.exit("fill, or ask INSTANT DAY")
+
+
+if __name__ == "__main__":
+    main()
