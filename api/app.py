@@ -20,6 +20,7 @@ from api.resources.portfolio import PastPortfolio, PortfolioReport, Turn
 from api.resources.repayments import LoanPayoff, LoanSchedule, Repayments, Reversal, WriteOff
 from api.resources.reviews import Approve, Decline, OneReview, Reviews
 from api.resources.statements import CustomerStatement, StatementWorkbook
+from api.resources.verification import Verify
 from credit_es.application import Lending
 from credit_es.audit.decisions import Audit
 from credit_es.audit.then import Past
@@ -110,6 +111,7 @@ def create_app(services: Services) -> "falcon.App[falcon.Request, falcon.Respons
         ("/audit/as-of/{day}/loan/{loan_id}", PastLoan(past)),
         ("/audit/as-of/{day}/portfolio", PastPortfolio(past, turn)),
         ("/audit/portfolio-report.xlsx", PortfolioReport(past, turn)),
+        ("/audit/verify", Verify(whole, turn)),
         ("/audit/diff/{before}/{after}/{aggregate}/{aggregate_id}", Changes(past)),
         ("/ingestions", all_ingestions),
         ("/ingestions/{ingestion_id}", OneIngestion(ingestions)),

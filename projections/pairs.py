@@ -28,8 +28,7 @@ from projections.streams import streamed
 PAIRS: Final = SQL(
     "WITH facts AS MATERIALIZED (SELECT f ->> 'type' AS topic, position, f FROM"
     " (SELECT position, convert_from(state, 'UTF8')::jsonb -> 'fact' AS f FROM {schema}.events"
-    " WHERE position <= %(head)s AND position <> ALL(%(unreadable)s)"
-    " AND topic = ANY(%(topics)s)) e),"
+    " WHERE position <> ALL(%(unreadable)s) AND topic = ANY(%(topics)s)) e),"
     " told AS (SELECT position, topic = ANY(%(by_customer)s) AS by_customer,"
     " f ->> 'customer_number' AS customer,"
     " CASE WHEN topic = ANY(%(reversals)s)"
@@ -47,8 +46,8 @@ PAIRS: Final = SQL(
     " coalesce(s.position, c.position)"
     " FROM (SELECT * FROM sides WHERE by_customer) c"
     " FULL JOIN (SELECT * FROM sides WHERE NOT by_customer) s ON s.what = c.what"
-    " WHERE (c.customer, c.said, c.times) IS DISTINCT FROM (s.customer, s.said, s.times)"
-    " OR c.times > 1 ORDER BY 8"
+    " WHERE ((c.customer, c.said, c.times) IS DISTINCT FROM (s.customer, s.said, s.times)"
+    " OR c.times > 1) AND least(s.position, c.position) <= %(head)s ORDER BY 8"
 )
 BY_CUSTOMER: Final = tuple(topic(one) for one in (LoanApproved, LoansImported, LoanBurdenRaised))
 BY_LOAN: Final = tuple(topic(one) for one in (LoanOpened, LoanImported, RepaymentReversed))
@@ -74,7 +73,11 @@ class Unpaired(Struct, frozen=True, kw_only=True):
 def unpaired(
     conn: Connection[TupleRow], schema: str, *, head: int, unreadable: Collection[int]
 ) -> Iterator[Unpaired]:
-    """What differs up to ``head``; facts at ``unreadable`` positions are left out."""
+    """What differs up to ``head``; facts at ``unreadable`` positions are left out.
+
+    The other half of what one transaction recorded may stand beyond the head, and is looked for
+    there, too: one snapshot has both or none.
+    """
     values = {
         "head": head,
         "unreadable": list(unreadable),

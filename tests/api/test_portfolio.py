@@ -3,6 +3,7 @@
 from io import BytesIO
 from pathlib import Path
 
+import psycopg
 import pytest
 from openpyxl import load_workbook
 
@@ -56,6 +57,22 @@ def test_both_say_the_same_of_the_portfolio(api: Api, shell: Shell, tmp_path: Pa
     shell.run("portfolio-report", str(file))
     assert loans_of(api.get("/audit/portfolio-report.xlsx").content) == 2
     assert loans_of(file.read_bytes()) == 2
+
+
+def test_the_log_is_verified_and_what_is_wrong_named(
+    api: Api, database_url: str, tables: str
+) -> None:
+    api.apply(api.register())
+    answered = api.get("/audit/verify")
+    assert answered.status_code == 200, answered.text
+    head = api.services.lending.reader.head().safe
+    well = {"position": head, "facts": head, "faults": [], "complete": True}
+    assert answered.json == well
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        conn.execute(f"DELETE FROM {tables}.events WHERE topic = 'credit.LoanOpened'".encode())
+    (fault,) = api.get("/audit/verify").json["faults"]
+    assert (fault["check"], fault["subject"]) == ("pairs", "loan 10000001")
+    assert fault["what"].endswith("the loan's stream does not name it")
 
 
 def test_what_is_no_workbook_or_no_past_day_is_refused(api: Api, shell: Shell) -> None:

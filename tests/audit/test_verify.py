@@ -4,10 +4,13 @@ import json
 import secrets
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg import Connection
+from psycopg.rows import TupleRow
 from typer.testing import CliRunner
 
 from credit_es.application import Lending
@@ -16,9 +19,10 @@ from credit_es.audit.export import ExportError, Selection, export
 from credit_es.audit.verify import Verified, verify
 from credit_es.cli.context import CommandError, ExitCode
 from credit_es.cli.main import app
+from credit_es.domain.events import Event
 from credit_es.domain.repaying import Repay
 from credit_es.servicing import Servicing
-from credit_es.store.mapper import customer_stream, loan_stream
+from credit_es.store.mapper import ENCODER, Entry, customer_stream, loan_stream, stream_of, topic
 from credit_es.store.migrations import migrate
 from projections.projector import Projector
 from projections.rebuild import rebuilder
@@ -100,6 +104,12 @@ def book(kept: Book) -> Iterator[Book]:
         + "ALTER TABLE {s}.events ENABLE ALWAYS TRIGGER events_floor;"
         "ALTER TABLE {s}.events ENABLE ALWAYS TRIGGER events_number;"
     )
+
+
+@pytest.fixture(autouse=True)
+def quiet_export(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody writes while these logs are exported: they are whole to their end."""
+    monkeypatch.setattr("credit_es.audit.cluster.IN_FLIGHT", 0)
 
 
 def found(of: Verified) -> set[tuple[str, str]]:
@@ -236,6 +246,30 @@ def test_what_is_derived_is_held_against_the_log(
 def test_a_snapshot_of_another_definition_is_not_used_and_no_fault(book: Book) -> None:
     book.sql("UPDATE {s}.snapshots SET definition = definition + 1, state = '{}'")
     assert verify(book.lending.reader).faults == []
+
+
+def test_half_a_transaction_before_the_head_is_no_fault(
+    book: Book, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = (psycopg.connect(book.url) for _ in range(2))
+    with closing(one), closing(other):
+        append(one, book.schema, 3, loans_imported(5))
+        append(other, book.schema, 1, imported_loan(6))  # its floor is below the other half
+        append(one, book.schema, 1, imported_loan(5))
+        one.commit()
+        last = book.lending.reader.head()
+        assert last.safe < last.last
+        assert verify(book.lending.reader).faults == []
+        export(book.lending.reader, tmp_path, "parquet", selection=Selection(), shards=1)
+    assert found(verify_shards(None, tmp_path, lambda _n, _of: None)) == {("pairs", "loan 5")}
+    monkeypatch.setattr("credit_es.audit.cluster.IN_FLIGHT", 10)
+    assert verify_shards(None, tmp_path, lambda _n, _of: None).faults == []
+
+
+def append(conn: Connection[TupleRow], schema: str, version: int, fact: Event) -> None:
+    entry = Entry(fact=fact, recorded_at=datetime.now(UTC), actor="a", correlation_id="c")
+    values = ([stream_of(fact)], [version], [topic(fact)], [ENCODER.encode(entry)])
+    conn.execute(f"SELECT {schema}.append(%s, %s::int8[], %s, %s)".encode(), values)
 
 
 def test_faults_are_listed_up_to_a_thousand(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
