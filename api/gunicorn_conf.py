@@ -120,7 +120,8 @@ class Server(BaseApplication):  # type: ignore[misc]
 
     def _post_fork(self, _arbiter: Any, _worker: Any) -> None:
         entitle()
-        self._services = connect(self._settings, pool_size=self._settings.api_threads)
+        # Two at least: a verification reads a table and the log side by side.
+        self._services = connect(self._settings, pool_size=max(2, self._settings.api_threads))
 
     def _worker_exit(self, _arbiter: Any, _worker: Any) -> None:
         if self._services is not None:

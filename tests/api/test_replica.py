@@ -195,8 +195,11 @@ def test_an_audit_is_read_on_the_replica_and_what_that_lacks_on_the_primary(
         assert run("explain", f"{customer}-3", env=with_replica) == ExitCode.NOT_FOUND
         tampered = SQL("UPDATE {}.customers_v1 SET first_name = 'Eve'")
         conn.execute(tampered.format(Identifier(told.schema)))
-        assert run("projections", "verify", env=with_replica) == ExitCode.OK
-        assert run("projections", "verify", env=without) == ExitCode.VERIFICATION_FAILED
+        for verify in (("projections", "verify"), ("audit", "verify")):
+            assert run(*verify, env=with_replica) == ExitCode.OK
+            assert run(*verify, env=without) == ExitCode.VERIFICATION_FAILED
+        portfolio = ("audit", "as-of", "2026-01-31", "portfolio")
+        assert run(*portfolio, env=with_replica) == ExitCode.OK
     assert run("projections", "verify", env=with_replica) == ExitCode.VERIFICATION_FAILED
 
 
