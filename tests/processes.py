@@ -1,6 +1,8 @@
 """What runs on this machine, as Linux tells it, and waiting for it."""
 
+import os
 import re
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -42,6 +44,16 @@ def until(holds: Callable[[], bool], *, timeout_s: float = 60) -> float:
         assert time.monotonic() < began + timeout_s
         time.sleep(0.02)
     return time.monotonic() - began
+
+
+def stopped(pid: int) -> None:
+    """Stop a process where it stands; back when not one of its threads runs any more."""
+    os.kill(pid, signal.SIGSTOP)
+    until(lambda: all(_state(thread) in "tT" for thread in Path(f"/proc/{pid}/task").iterdir()))
+
+
+def _state(thread: Path) -> str:
+    return (thread / "stat").read_text().rpartition(")")[2].split()[0]
 
 
 def children_of(pid: int, text: str) -> list[int]:

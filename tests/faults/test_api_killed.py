@@ -14,7 +14,7 @@ from credit_es.domain.events import CustomerRegistered, Decision, Event
 from credit_es.store.mapper import DECODER
 from tests.api.client import PERSON, Answer, Server, environment_of, prepare, serving
 from tests.faults.holds import appends_held, appends_waiting
-from tests.processes import LISTED, processes_with, until
+from tests.processes import LISTED, processes_with, stopped, until
 from tests.store.given import settings
 
 pytestmark = [
@@ -48,7 +48,7 @@ class House:
             with appends_held(url, schema):
                 sent = pool.submit(self.server.send, "POST", path, body, **headers)
                 until(lambda: appends_waiting(url, schema) == 1)
-                os.kill(worker, signal.SIGSTOP)
+                stopped(worker)
             until(lambda: len(self.facts()) > before)
             os.kill(worker, signal.SIGKILL)
             with pytest.raises((OSError, HTTPException)):

@@ -17,7 +17,7 @@ from projections.loans import LOANS
 from projections.rebuild import RebuildError
 from projections.status import status
 from projections.tables import PROJECTIONS
-from tests.processes import LISTED, children_of, peaks_of, processes_with, until
+from tests.processes import LISTED, children_of, peaks_of, processes_with, stopped, until
 from tests.projections.conftest import ROOT, House
 from tests.projections.history import assert_reads_are_right, copy_in, happen, lending_of_years
 from tests.projections.test_rebuild import live, tables
@@ -84,7 +84,7 @@ class HalfWay(Rebuilding):
             super().__init__(house)
             until(lambda: bool(self.shards()), timeout_s=60)
             self.stopped = self.shards()[0]
-            os.kill(self.stopped, signal.SIGSTOP)
+            stopped(self.stopped)
         until(lambda: 0 < self.rows() < 18, timeout_s=60)
 
 
