@@ -38,6 +38,7 @@ INSERT: Final = SQL(
     " amount, reasons)"
 )
 SEPARATOR: Final = "\x1f"
+COUNT: Final = SQL("SELECT count(*) FROM {schema}.facts")
 EMPTY: Final = SQL("TRUNCATE {schema}.facts")
 # The inner query alone is ordered and cut, by whichever index narrows most.
 FOUND: Final = SQL(
@@ -96,13 +97,23 @@ class FactIndex:
         self._schema = schema
 
     def step(self) -> int:
-        """Feed the next batch; returns its length, 0 where the index holds the whole log."""
-        row = self._conn.execute(in_schema(REACHED, self._schema)).fetchone()
-        assert row is not None
-        batch = next(self._reader.tail(row[0], limit=BATCH), [])
+        """Read the next batch and feed it; 0 where the index holds the whole log.
+
+        Where somebody else feeds at the same time, what was read here may be fed there.
+        """
+        reached = self.reached()
+        batch = next(self._reader.tail(reached, limit=BATCH), [])
         if batch:
-            self.feed(row[0], batch)
+            self.feed(reached, batch)
         return len(batch)
+
+    def reached(self) -> int:
+        """The position up to which the log is indexed."""
+        return self._number(REACHED)
+
+    def count(self) -> int:
+        """How many facts it holds."""
+        return self._number(COUNT)
 
     def empty(self) -> None:
         """Forget everything: it is fed again."""
@@ -118,6 +129,12 @@ class FactIndex:
             moved = self._conn.execute(in_schema(MOVE, self._schema), (batch[-1].id, reached))
             if moved.rowcount and columns:
                 self._conn.execute(in_schema(INSERT, self._schema), columns)
+
+    def _number(self, question: SQL) -> int:
+        row = self._conn.execute(in_schema(question, self._schema)).fetchone()
+        assert row is not None
+        number: int = row[0]
+        return number
 
 
 def rows(batch: Iterable[Notification]) -> Iterable[tuple[Any, ...]]:

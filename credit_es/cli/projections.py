@@ -73,16 +73,20 @@ def rebuild(name: NameOrAll = None, *, shards: Shards = None, as_json: AsJson = 
 def reindex() -> None:
     """Empty the index that `credit-es audit search` asks, and fill it again from the log."""
     settings = context.settings()
+    from credit_es.store.log import Log  # noqa: PLC0415
+    from credit_es.store.recorder import LogRecorder  # noqa: PLC0415
     from projections.facts import FactIndex  # noqa: PLC0415
 
-    with _log(settings) as reader, reader.database.connection() as conn, _bar() as progress:
+    # On the primary, where there is a replica, too: this writes.
+    with _database(settings) as database, database.connection() as conn, _bar() as progress:
+        reader = Log(LogRecorder(database))
         index = FactIndex(conn, reader, settings.schema)
         index.empty()
-        head, done = reader.head().safe, 0
-        while batch := index.step():
-            done += batch
-            progress(min(done, head), head)
-    typer.echo(f"The index holds {done} facts.")
+        head = reader.head().safe
+        while index.step():
+            progress(min(index.reached(), head), head)
+        count = index.count()
+    typer.echo(f"The index holds {count} facts.")
 
 
 @app.command()

@@ -203,6 +203,20 @@ def test_an_audit_is_read_on_the_replica_and_what_that_lacks_on_the_primary(
     assert run("projections", "verify", env=with_replica) == ExitCode.VERIFICATION_FAILED
 
 
+def test_the_index_that_searches_ask_is_kept_on_the_primary(
+    api: Api, told: Settings, standby: Standby
+) -> None:
+    customer = api.register()
+    assert api.get(f"/audit/facts?customer_id={customer}").json["facts"] == []
+    with_replica = environment_of(
+        told.database_url, told.schema, told.redis_url, DATABASE_READ_URL=standby.url
+    )
+    assert run("projections", "reindex", env=with_replica) == ExitCode.OK
+    standby.catch_up()
+    (fact,) = api.get(f"/audit/facts?customer_id={customer}").json["facts"]
+    assert fact["kind"] == "CustomerRegistered"
+
+
 def run(*command: str, env: dict[str, str]) -> int:
     """What a command answers to the shell."""
     result = CliRunner().invoke(app, command, env=env)

@@ -8,14 +8,18 @@ from typing import Any
 import psycopg
 import pytest
 import structlog
+from eventsourcing.persistence import Notification
+from typer.testing import CliRunner
 
 from credit_es.application import By, Lending
 from credit_es.audit.search import Page, UnknownKindError, find, topic_of
+from credit_es.cli.main import app
 from credit_es.domain.repaying import Repay
 from credit_es.servicing import Servicing
+from credit_es.store.log import Log
 from projections.facts import FactIndex, Wanted
 from projections.rebuild import rebuilder
-from tests.api.client import Api, settings_of
+from tests.api.client import Api, environment_of, settings_of
 from tests.store.given import ASHA, asks, person, settings
 
 OFFICER = By(actor="officer", correlation_id="a")
@@ -136,6 +140,42 @@ def test_a_fact_that_cannot_be_read_is_passed_by_and_logged(
         assert index.step() == 0
     assert [line["event"] for line in logs] == ["fact not indexed"]
     assert len(ask(lending)) == len(before) + 1
+    assert index.count() == len(before) + 1
+
+
+def test_what_another_has_fed_meanwhile_is_not_counted_again(
+    lending: Lending, index: FactIndex, database_url: str, schema: str
+) -> None:
+    whole = index.count()
+    index.empty()
+
+    class Overtaken(Log):
+        """Between its reading and the feeding of it the projector feeds the same."""
+
+        def tail(self, after: int, **limits: Any) -> Iterator[list[Notification]]:
+            for batch in super().tail(after, **limits):
+                index.feed(after, batch)
+                yield batch
+
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        late = FactIndex(conn, Overtaken(lending.recorder), schema)
+        assert late.step() > 0
+        assert (late.step(), late.count()) == (0, whole)
+
+
+def test_the_command_fills_the_index_again_and_says_how_much_it_holds(
+    lending: Lending, index: FactIndex, database_url: str, schema: str
+) -> None:
+    whole = ask(lending)
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        conn.execute(f"DELETE FROM {schema}.facts WHERE actor = 'clerk'".encode())
+        insert = f"INSERT INTO {schema}.events VALUES (NULL, gen_random_uuid(), 1, 't', '')"
+        conn.execute(insert.encode())
+    environ = environment_of(database_url, schema, "")
+    result = CliRunner().invoke(app, ("projections", "reindex"), env=environ)
+    assert result.stdout.endswith(f"The index holds {len(whole)} facts.\n")
+    assert ask(lending) == whole
+    assert index.step() == 0
 
 
 def test_an_unknown_kind_is_refused_with_those_there_are() -> None:
