@@ -28,7 +28,7 @@ KEPT: Final = SQL(
 # A floor's key is the low half of a position: how far it lies below the head orders them.
 LOWEST_FLOOR: Final = SQL(
     "SELECT l.pid, extract(epoch FROM now() - a.xact_start)::float8, a.state"
-    " FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
+    " FROM pg_locks l LEFT JOIN pg_stat_activity a USING (pid)"
     " WHERE l.locktype = 'advisory' AND l.objsubid = 2"
     " AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())"
     " AND l.classid = (SELECT q.tableoid FROM {schema}.log_position q)"
@@ -76,11 +76,15 @@ class ProjectionStatus(Struct, frozen=True, kw_only=True):
 
 
 class Floor(Struct, frozen=True, kw_only=True):
-    """The open transaction that holds back the tail of the log."""
+    """The open transaction that holds back the tail of the log.
 
-    pid: int
-    seconds: float
-    state: str
+    A prepared one has no process. Of another role's the server tells the process only, unless the
+    one that asks is a member of ``pg_read_all_stats``.
+    """
+
+    pid: int | None
+    seconds: float | None
+    state: str | None
 
 
 def lag(conn: Connection[TupleRow], schema: str, position: int) -> Lag:

@@ -13,6 +13,7 @@ from credit_es.settings import Settings
 
 if TYPE_CHECKING:
     from projections.rebuild import Rebuilder, Rebuilt
+    from projections.status import Floor
     from projections.verify import Difference
 
 app = typer.Typer(no_args_is_help=True, help="The read tables: they are rebuilt from the log.")
@@ -56,8 +57,7 @@ def status(*, as_json: AsJson = False) -> None:
     _table(headings, rows)
     if floor:
         typer.echo(
-            f"The log's tail waits for process {floor.pid}, {floor.state}, for "
-            f"{floor.seconds:.1f} s: it has appended and not committed yet."
+            f"The log's tail waits for {_holder(floor)}: it has appended and not committed yet."
         )
 
 
@@ -136,6 +136,14 @@ def verify(name: NameOrAll = None, *, as_json: AsJson = False) -> None:
         )
     if not as_json:
         typer.echo("The read tables are what the log says.")
+
+
+def _holder(floor: "Floor") -> str:
+    if floor.pid is None:
+        return "a prepared transaction of pg_prepared_xacts"
+    if floor.seconds is None:
+        return f"process {floor.pid} of another role (pg_read_all_stats sees more)"
+    return f"process {floor.pid}, {floor.state}, for {floor.seconds:.1f} s"
 
 
 @contextmanager

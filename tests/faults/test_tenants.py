@@ -122,7 +122,7 @@ def test_a_stalled_writer_holds_the_tail_of_its_own_tenant_and_nothing_else(
         floor = stalled.floor()
         assert floor is not None
         assert (floor.pid, floor.state) == (writer.info.backend_pid, "idle in transaction")
-        assert floor.seconds > 0
+        assert (floor.seconds or 0) > 0
 
         with stalled.reads.rebuilder() as builder:
             for projection in PROJECTIONS:
