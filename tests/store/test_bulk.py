@@ -11,6 +11,7 @@ import psycopg
 import pytest
 from eventsourcing.persistence import IntegrityError, StoredEvent
 from psycopg import Connection
+from psycopg.errors import DeadlockDetected
 from psycopg.rows import TupleRow
 
 from credit_es.store.bulk import BulkAppend, Group
@@ -146,6 +147,30 @@ def test_many_that_append_the_same_groups_at_once_record_each_once(
     assert len(by_stream) == len(log_of(log)) == 600
     for number, won in enumerate(winners):
         assert {by_stream[stream] for at in won for stream in streams[at]} <= {b"%d" % number}
+
+
+class Entangled(BulkAppend):
+    """Has waited in a circle with somebody, who went first."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self.tried: list[list[Group]] = []
+
+    def _copy_in(self, groups: Iterable[Group]) -> None:
+        given = iter(groups)
+        if not self.tried:
+            self.tried.append([next(given)])
+            raise IntegrityError from DeadlockDetected()
+        self.tried.append(list(given))
+        super()._copy_in(self.tried[-1])
+
+
+def test_after_a_deadlock_everybody_copies_in_one_order(database: Database, log: Log) -> None:
+    some = sorted(groups(9), key=lambda group: group[0].originator_id, reverse=True)
+    entangled = Entangled(database)
+    assert entangled.append(some) == []
+    assert entangled.tried == [some[:1], some[::-1]]
+    assert log_of(log) == flat(some[::-1])
 
 
 def test_who_waits_too_long_for_anothers_stream_is_told(

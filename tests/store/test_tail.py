@@ -99,6 +99,8 @@ def test_an_open_transaction_holds_the_tail_until_it_commits(
     how(writer, slow, slower)
     recorder.insert_events([stored(late)])
     assert reader.go_on().read == [early]
+    (held,) = recorder.select_notifications(1, 10, stop=4)  # whatever a reader is asked to read
+    assert held.originator_id == early
     writer.conn.commit()
     assert reader.go_on().read == [early, slow, slower, late]
     assert reader.naively == [early, late]  # the control: it never sees what committed late
