@@ -82,6 +82,31 @@ def test_a_migration_that_fails_leaves_nothing_of_itself(
     assert migrate(database_url, schema) == ["9999_broken.sql"]
 
 
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        ("ALTER TABLE {s}.events DISABLE TRIGGER ALL", "the trigger events_floor is gone or"),
+        ("ALTER TABLE {s}.events ENABLE REPLICA TRIGGER events_number", "events_number is gone or"),
+        ("DROP TRIGGER events_floor ON {s}.events", "the trigger events_floor is gone or"),
+        ("ALTER TABLE {s}.events ALTER position SET DEFAULT 0", "position has a default"),
+        ("ALTER TABLE {s}.events ALTER position ADD GENERATED ALWAYS AS IDENTITY", "a default; "),
+        ("DROP INDEX {s}.events_position", "the unique key events_position is gone"),
+        ("ALTER TABLE {s}.events DROP CONSTRAINT events_pkey", "the unique key events_pkey is"),
+        ("CREATE SEQUENCE {s}.another", "a second sequence, another"),
+        ("ALTER SEQUENCE {s}.log_position RESTART", "log_position is behind the log"),
+    ],
+)
+def test_a_damaged_log_is_refused(database_url: str, schema: str, damage: str, told: str) -> None:
+    append = "INSERT INTO {s}.events VALUES (NULL, gen_random_uuid(), 1, 't', '')"
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        for _ in range(2):
+            conn.execute(append.format(s=schema).encode())
+        assert migrate(database_url, schema) == []
+        conn.execute(damage.format(s=schema).encode())
+    with pytest.raises(MigrationError, match=f"schema {schema} is damaged: .*{told}"):
+        migrate(database_url, schema)
+
+
 @pytest.mark.slow
 def test_a_database_that_cannot_hold_every_name_is_refused(
     database_url: str, unmigrated: str

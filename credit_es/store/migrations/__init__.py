@@ -7,6 +7,7 @@ from typing import Final
 import psycopg
 from psycopg.sql import SQL, Identifier
 
+from credit_es.store.damage import damage
 from credit_es.store.database import PATIENT, connection_info, in_schema, is_pooled
 
 FOLDER: Final = Path(__file__).parent
@@ -54,7 +55,8 @@ def migrate(conninfo: str, schema: str) -> list[str]:
     """Create ``schema`` and bring it up to date; returns the names of what was applied.
 
     Safe to run at once from many places, and again. Raises ``MigrationError`` where a migration was
-    edited after it had been applied, ``psycopg.Error`` where the server refuses.
+    edited after it had been applied or the log is damaged, ``psycopg.Error`` where the server
+    refuses.
     """
     done: list[str] = []
     info = connection_info(conninfo)
@@ -82,7 +84,16 @@ def migrate(conninfo: str, schema: str) -> list[str]:
                     conn.execute(text.replace("__S__", schema).encode())
                     conn.execute(in_schema(APPLY, schema), (path.name, digest))
                 done.append(path.name)
+        _refuse_damage(conn, schema)
     return done
+
+
+def _refuse_damage(conn: psycopg.Connection, schema: str) -> None:
+    if faults := damage(conn, schema):
+        raise MigrationError(
+            f"The log in the schema {schema} is damaged: {'; '.join(faults)}. Stop whatever "
+            "appends, mend it as 0001_events.sql has it, and run `credit-es projections verify`."
+        )
 
 
 def _applied(conn: psycopg.Connection, schema: str) -> dict[str, str]:
