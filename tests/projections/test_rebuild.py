@@ -10,6 +10,7 @@ from psycopg import Connection
 from psycopg.rows import TupleRow
 
 from credit_es.store.mapper import loan_stream
+from credit_es.store.recorder import LogRecorder
 from projections.customers import CUSTOMERS
 from projections.loans import LOANS
 from projections.rebuild import Rebuilder, RebuildError, named, rebuilder
@@ -308,6 +309,32 @@ def test_readers_and_writers_go_on_during_rebuilds_and_nothing_is_lost(house: Ho
     live(house, 5)
     assert house.differences() == []
     assert_reads_are_right(house.reads, house.log)
+
+
+@pytest.mark.parametrize(
+    "naive", [False, True], ids=["below the floors", "up to the last position"]
+)
+def test_what_commits_late_during_a_rebuild_is_not_lost(
+    house: House, monkeypatch: pytest.MonkeyPatch, *, naive: bool
+) -> None:
+    """The control: a rebuild up to the last position that it sees passes what commits behind it."""
+    happen(house.lending, 1)
+    house.project()
+    with psycopg.connect(house.url) as late:
+        copy_in(late, house.schema, imported(1_000, house.lending.today()))
+        happen(house.lending, 1)
+        with monkeypatch.context() as patch, house.rebuilder() as builder:
+            if naive:
+                patch.setattr(LogRecorder, "safe_position", lambda one, _: highest(one))
+            for projection in PROJECTIONS:
+                builder.rebuild(projection)
+    house.project()
+    lost = {difference.number for difference in house.differences()}
+    assert lost == ({1_000, *house.reads.customer(1_000)[0].loans} if naive else set())
+
+
+def highest(recorder: LogRecorder) -> int:
+    return recorder.max_notification_id() or 0
 
 
 def test_a_rebuild_takes_its_time_whatever_a_request_is_allowed(house: House) -> None:
