@@ -15,6 +15,7 @@ from gunicorn.http.errors import ParseException  # type: ignore[import-untyped]
 from msgspec import Struct
 
 from credit_es.application import ContendedError
+from credit_es.audit.dossiers import BrokenDossierError
 from credit_es.domain.errors import (
     DomainError,
     ForbiddenError,
@@ -146,6 +147,7 @@ def add_error_handlers(app: "falcon.App[falcon.Request, falcon.Response]") -> No
     app.add_error_handler(ReplicaUnavailableError, _via(_no_replica))
     app.add_error_handler(PoisonError, _via(_poisoned))
     app.add_error_handler(UndigestedError, _via(_undigested))
+    app.add_error_handler(BrokenDossierError, _via(_undigested))
     app.add_error_handler(Exception, _unexpected)
 
 

@@ -16,15 +16,13 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from credit_es.audit.asof import customer_as_of, loan_as_of
-from credit_es.audit.dossiers import Dossier
+from credit_es.audit.dossiers import BrokenDossierError, Dossier, folded
 from credit_es.domain import customer, loan
 from credit_es.domain.customer import Customer
 from credit_es.domain.events import (
-    CustomerEvent,
     Decision,
     LoanApproved,
     LoanDeclined,
-    LoanEvent,
     LoanImported,
     LoanReferred,
 )
@@ -33,6 +31,7 @@ from credit_es.domain.policy import Policy, judge, slab_of, weigh
 from credit_es.domain.score import score
 from credit_es.domain.standing import installments_due, installments_on_time
 from credit_es.domain.values import Terms, Verdict
+from credit_es.store.mapper import DIGESTION, Recorded
 
 
 class Outcome(StrEnum):
@@ -116,16 +115,22 @@ class _Case(Struct, frozen=True, kw_only=True):
 
 
 def backtest(dossiers: Iterable[Dossier], question: Question) -> Tallies:
-    """The tallies of some customers; those of others are to be added to them by key."""
+    """The tallies of some customers; those of others are to be added to them by key.
+
+    Raises ``BrokenDossierError`` where the log was altered, so that there is nothing to judge by.
+    """
     tallies: Tallies = {}
     for whole in dossiers:
-        for case in _cases(whole):
-            if question.first and case.day < question.first:
-                continue
-            if question.last and case.day > question.last:
-                continue
-            key, tally = _judged(case, question)
-            tallies[key] = tallies.get(key, Tally()) + tally
+        try:
+            for case in _cases(whole):
+                if question.first and case.day < question.first:
+                    continue
+                if question.last and case.day > question.last:
+                    continue
+                key, tally = _judged(case, question)
+                tallies[key] = tallies.get(key, Tally()) + tally
+        except DIGESTION as error:
+            raise BrokenDossierError(whole.customer_number) from error
     return tallies
 
 
@@ -174,19 +179,12 @@ def _outcome(verdict: Verdict) -> Outcome:
 
 
 def _cases(whole: Dossier) -> Iterator[_Case]:
-    histories = {
-        number: [recorded.entry.fact for recorded in stream]
-        for number, stream in whole.loans.items()
-    }
-    states = {
-        number: _states(fact for fact in facts if isinstance(fact, LoanEvent))
-        for number, facts in histories.items()
-    }
+    states = {number: _states(stream) for number, stream in whole.loans.items()}
     reviewed = _reviewed(whole)
+    customers = folded(customer.evolve, whole.history)
     who: Customer | None = None
     for recorded in whole.history:
         fact = recorded.entry.fact
-        assert isinstance(fact, CustomerEvent)
         if isinstance(fact, Decision) and not _is_of_a_review(fact):
             assert who is not None
             application = f"{whole.customer_number}-{recorded.originator_version}"
@@ -201,10 +199,11 @@ def _cases(whole: Dossier) -> Iterator[_Case]:
                 rate=fact.verdict.annual_rate,
                 granted=states[loan_number][-1] if loan_number else None,
             )
-        who = customer.evolve(who, fact)
-    for number, facts in histories.items():
-        if isinstance(facts[0], LoanImported):
-            yield from _imported(whole, number, facts[0], states[number][-1])
+        who = next(customers, None)
+        assert who is not None
+    for number, stream in whole.loans.items():
+        if isinstance(opened := stream[0].entry.fact, LoanImported):
+            yield from _imported(whole, number, opened, states[number][-1])
 
 
 def _imported(whole: Dossier, number: int, opened: LoanImported, granted: Loan) -> Iterator[_Case]:
@@ -258,8 +257,7 @@ def _said(decision: Decision) -> Outcome:
             return Outcome.REFERRED
 
 
-def _states(facts: Iterable[LoanEvent]) -> list[Loan]:
-    states: list[Loan] = []
-    for fact in facts:
-        states.append(loan.evolve(states[-1] if states else None, fact))
+def _states(history: Sequence[Recorded]) -> list[Loan]:
+    states = list(folded(loan.evolve, history))
+    assert len(states) == len(history)
     return states

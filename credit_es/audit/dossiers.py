@@ -6,7 +6,7 @@ them, however long the log is, and an export's shards, cut by customer, can be a
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import attrgetter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from uuid import UUID
 
 from msgspec import Struct
@@ -20,7 +20,7 @@ from credit_es.domain.events import (
     LoansImported,
 )
 from credit_es.store.log import Log
-from credit_es.store.mapper import DECODER, Recorded, customer_stream, loan_stream, topic
+from credit_es.store.mapper import DECODER, DIGESTION, Recorded, customer_stream, loan_stream, topic
 
 if TYPE_CHECKING:  # pyarrow is 40 MiB, which only who exports or reads an export pays
     from credit_es.audit.export import ExportedFact
@@ -28,8 +28,19 @@ if TYPE_CHECKING:  # pyarrow is 40 MiB, which only who exports or reads an expor
 BEGINNINGS: Final = (topic(CustomerRegistered), topic(CustomerImported))
 CUSTOMERS_A_BATCH: Final = 500
 
+T = TypeVar("T")
 Progress = Callable[[int, int], None]
 """Called with how far it is, and how far it goes."""
+
+
+class BrokenDossierError(Exception):
+    """A history that does not fold, as of a log that was altered: nothing is told of it."""
+
+    def __init__(self, customer_number: int) -> None:
+        super().__init__(
+            f"the history of customer {customer_number} or of a loan of theirs has a hole, or does "
+            "not follow from itself: verify the log, which names the place"
+        )
 
 
 class Dossier(Struct, frozen=True, kw_only=True):
@@ -77,17 +88,42 @@ def dossiers_of(facts: "Iterable[ExportedFact]") -> Iterator[Dossier]:
         yield Dossier(customer_number=number, history=history, loans=loans.get(number, {}))
 
 
+def folded(evolve: Callable[[T | None, Any], T], history: Sequence[Recorded]) -> Iterator[T]:
+    """The state at each version, as far as none is missing and each follows from those before."""
+    state: T | None = None
+    for version, recorded in enumerate(history, 1):
+        if recorded.originator_version != version:
+            return
+        try:
+            state = evolve(state, recorded.entry.fact)
+        except DIGESTION:
+            return
+        yield state
+
+
 def _with_loans(log: Log, histories: dict[UUID, list[Recorded]]) -> Iterator[Dossier]:
-    numbers = {stream: _loans_of(history) for stream, history in histories.items()}
+    """Their dossiers; a stream without any fact about a customer is none, and left to ``verify``.
+
+    A loan of which the log holds nothing is not in its customer's dossier either.
+    """
+    customers = {number: history for history in histories.values() if (number := _whose(history))}
+    numbers = {customer: _loans_of(history) for customer, history in customers.items()}
     loans = log.streams(loan_stream(number) for each in numbers.values() for number in each)
-    for stream, history in histories.items():
-        first = history[0].entry.fact
-        assert isinstance(first, CustomerEvent)
+    for customer, history in customers.items():
         yield Dossier(
-            customer_number=first.customer_number,
+            customer_number=customer,
             history=history,
-            loans={number: loans[loan_stream(number)] for number in numbers[stream]},
+            loans={
+                number: loans[stream]
+                for number in numbers[customer]
+                if (stream := loan_stream(number)) in loans
+            },
         )
+
+
+def _whose(history: Sequence[Recorded]) -> int | None:
+    facts = (recorded.entry.fact for recorded in history)
+    return next((fact.customer_number for fact in facts if isinstance(fact, CustomerEvent)), None)
 
 
 def _loans_of(history: Sequence[Recorded]) -> list[int]:

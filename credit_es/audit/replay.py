@@ -1,24 +1,24 @@
 """A decision made again, from the versions it saw, under the policy that it was made by.
 
 It must come out the same, whatever was recorded since: what a decision knew stands in it, and the
-policy stands in the log under its hash.
+policy stands in the log under its hash. Where the log was altered so that it cannot be made again,
+that is said, and why.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
 
-from credit_es.audit.dossiers import Dossier, dossier
+from credit_es.audit.dossiers import Dossier, dossier, folded
 from credit_es.domain import customer, loan
 from credit_es.domain.customer import Customer
 from credit_es.domain.errors import UnknownDecisionError
 from credit_es.domain.events import (
-    CustomerEvent,
     Decision,
     LoanApproved,
-    LoanEvent,
     LoanOpened,
     PolicyAdopted,
 )
@@ -27,7 +27,7 @@ from credit_es.domain.loan import Loan
 from credit_es.domain.policy import SHIPPED, Policy, PolicyError, load_policy, recorded_policy
 from credit_es.domain.review import judge_again
 from credit_es.store.log import Log
-from credit_es.store.mapper import Recorded, policy_stream
+from credit_es.store.mapper import DIGESTION, Recorded, UndigestedError, policy_stream
 
 PLAIN: Final = msgspec.json.Encoder(decimal_format="string")
 
@@ -76,19 +76,22 @@ def policies_of(log: Log) -> Policies:
     """The policies of a log."""
 
     def content(policy_hash: str) -> str | None:
-        found = log.event(policy_stream(policy_hash), 1)
-        if found is None:
-            return None
-        assert isinstance(found.entry.fact, PolicyAdopted)
-        return found.entry.fact.content
+        with suppress(UndigestedError):
+            found = log.event(policy_stream(policy_hash), 1)
+            if found and isinstance(found.entry.fact, PolicyAdopted):
+                return found.entry.fact.content
+        return None
 
     return Policies(content)
 
 
 def replay(log: Log, policies: Policies, customer_number: int, version: int) -> Replay:
     """Make one decision again; raises ``UnknownDecisionError`` where there is none."""
-    whole = dossier(log, customer_number)
     decision_id = f"{customer_number}-{version}"
+    try:
+        whole = dossier(log, customer_number)
+    except UndigestedError as error:
+        return Replay(decision_id=decision_id, same=None, problem=str(error))
     for one in replays(whole, policies) if whole else ():
         if one.decision_id == decision_id:
             return one
@@ -108,17 +111,16 @@ def first_failing(dossiers: Iterable[Dossier], policies: Policies) -> tuple[int,
 
 def replays(whole: Dossier, policies: Policies) -> Iterator[Replay]:
     """Make every decision of a dossier again, in order."""
+    states, loans = folded(customer.evolve, whole.history), _Loans(whole)
     who: Customer | None = None
-    states = _States(whole)
     for recorded in whole.history:
         fact = recorded.entry.fact
-        assert isinstance(fact, CustomerEvent)
         if isinstance(fact, Decision):
-            yield _again(recorded, fact, who, states, policies)
-        who = customer.evolve(who, fact)
+            yield _again(recorded, fact, who, loans, policies)
+        who = next(states, None)
 
 
-class _States:
+class _Loans:
     """The loans of a dossier at each of their versions."""
 
     def __init__(self, whole: Dossier) -> None:
@@ -127,13 +129,10 @@ class _States:
 
     def at(self, number: int, version: int) -> Loan | None:
         """A loan as a decision saw it; None where the log does not reach so far."""
-        states = self._states.get(number)
-        if states is None:
-            states = self._states[number] = []
-            for recorded in self._whole.loans.get(number, ()):
-                fact = recorded.entry.fact
-                assert isinstance(fact, LoanEvent)
-                states.append(loan.evolve(states[-1] if states else None, fact))
+        if number not in self._states:
+            history = self._whole.loans.get(number, ())
+            self._states[number] = list(folded(loan.evolve, history))
+        states = self._states[number]
         return states[version - 1] if 1 <= version <= len(states) else None
 
     def opening(self, number: int) -> LoanOpened | None:
@@ -147,7 +146,7 @@ def _again(
     recorded: Recorded,
     decision: Decision,
     who: Customer | None,
-    states: _States,
+    states: _Loans,
     policies: Policies,
 ) -> Replay:
     decision_id = f"{decision.customer_number}-{recorded.originator_version}"
@@ -159,12 +158,24 @@ def _again(
     if policy is None:
         return cannot(
             f"policy {decision.verdict.policy} with the hash {decision.verdict.policy_hash} is "
-            "neither in the log nor shipped"
+            "neither in the log, as it was, nor shipped"
         )
     found = [states.at(each.loan_number, each.version) for each in decision.seen.loans]
     loans = [one for one in found if one is not None]
-    if who is None or len(loans) < len(found):
+    before = recorded.originator_version - 1
+    if who is None or who.version != before or len(loans) < len(found):
         return cannot("the log does not hold all the versions that it saw")
+    try:
+        differences = tuple(_compared(decision, who, loans, policy, states))
+    except DIGESTION as error:
+        return cannot(f"what it saw cannot be judged: {error}")
+    return Replay(decision_id=decision_id, same=not differences, differences=differences)
+
+
+def _compared(
+    decision: Decision, who: Customer, loans: Sequence[Loan], policy: Policy, states: _Loans
+) -> Iterator[Differing]:
+    """In what a decision differs from the one that is made of what it saw."""
     verdict = judge_again(policy, who, loans, decision)
     again: dict[str, Any] = {"verdict": verdict, "seen": seen_of(who, loans)}
     said: dict[str, Any] = {"verdict": decision.verdict, "seen": decision.seen}
@@ -181,8 +192,7 @@ def _again(
             today=decision.occurred_on,
         )
         said["loan"], again["loan"] = states.opening(decision.loan_number), opened
-    differences = tuple(_differing("", _plain(said), _plain(again)))
-    return Replay(decision_id=decision_id, same=not differences, differences=differences)
+    yield from _differing("", _plain(said), _plain(again))
 
 
 def _plain(value: object) -> Any:

@@ -63,7 +63,7 @@ def explain(
     else:
         _print(record)
         typer.echo(_said(again))
-    if again.same is False:
+    if not again.same:
         raise typer.Exit(ExitCode.VERIFICATION_FAILED)
 
 
@@ -74,14 +74,21 @@ def _explain_all(
     from credit_es.audit.cluster import replay_shards  # noqa: PLC0415
     from credit_es.audit.dossiers import dossiers  # noqa: PLC0415
     from credit_es.audit.replay import first_failing, policies_of  # noqa: PLC0415
+    from credit_es.store.mapper import UndigestedError  # noqa: PLC0415
 
     with context.progress_bar("replaying") as progress:
         if cluster and shards:
             count, failed = replay_shards(cluster, shards, progress)
         else:
-            log = Lending(settings, pool_size=1).reader
+            log = Lending(settings, pool_size=2).reader
             with closing(log.database):
-                count, failed = first_failing(dossiers(log, progress), policies_of(log))
+                try:
+                    count, failed = first_failing(dossiers(log, progress), policies_of(log))
+                except UndigestedError as error:
+                    raise CommandError(
+                        f"Not all decisions can be made again: {error}.",
+                        ExitCode.VERIFICATION_FAILED,
+                    ) from error
     if as_json:
         context.print_json({"decisions": count, "first_not_the_same": failed})
     else:
@@ -125,10 +132,10 @@ def _find(settings: Settings, loan_or_decision: str) -> tuple["DecisionRecord", 
             number, version = map(int, record.decision_id.split("-"))
             return record, replay(log, policies_of(log), number, version)
 
-    if replica := replica_log(settings, pool_size=1):
+    if replica := replica_log(settings, pool_size=2):
         with suppress(UnknownDecisionError, UnknownLoanError):
             return ask(replica)
-    return ask(Lending(settings, pool_size=1).reader)
+    return ask(Lending(settings, pool_size=2).reader)
 
 
 def _print(record: "DecisionRecord") -> None:

@@ -67,11 +67,14 @@ def main() -> None:
 
 def _is_for_people(error: Exception) -> bool:
     """Whether it is something to be mended outside of our code, and says what."""
+    from credit_es.audit.dossiers import BrokenDossierError  # noqa: PLC0415
     from credit_es.domain.policy import PolicyError  # noqa: PLC0415
     from credit_es.store.database import StoreUnavailableError  # noqa: PLC0415
+    from credit_es.store.mapper import UndigestedError  # noqa: PLC0415
     from credit_es.store.migrations import MigrationError  # noqa: PLC0415
 
-    return isinstance(error, PolicyError | StoreUnavailableError | MigrationError)
+    mendable = PolicyError | StoreUnavailableError | MigrationError
+    return isinstance(error, mendable | UndigestedError | BrokenDossierError)
 
 
 def _fail(error: Exception, code: ExitCode) -> None:

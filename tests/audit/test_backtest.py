@@ -17,7 +17,7 @@ from credit_es.application import Lending
 from credit_es.audit.backtest import Kind, Outcome, Question, Tallies, added, backtest
 from credit_es.audit.backtested import plot, summarized
 from credit_es.audit.cluster import backtest_shards, replay_shards, verify_shards
-from credit_es.audit.dossiers import dossiers
+from credit_es.audit.dossiers import BrokenDossierError, dossiers
 from credit_es.audit.export import Selection, export
 from credit_es.domain.events import Decision
 from credit_es.domain.policy import Policy, judge
@@ -127,6 +127,16 @@ def test_nothing_is_recorded(lending: Lending) -> None:
     before = lending.reader.head()
     whole(lending, ask(STRICT))
     assert lending.reader.head() == before
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_history_with_a_hole_is_named_and_not_judged(lending: Lending, version: int) -> None:
+    whole = next(one for one in dossiers(lending.reader) if one.customer_number == 10_000_001)
+    broken = replace(whole, history=[*whole.history[: version - 1], *whole.history[version:]])
+    loans = {number: stream[1:] or whole.history for number, stream in whole.loans.items()}
+    for one in (broken, replace(whole, loans=loans), replace(whole, loans={})):
+        with pytest.raises(BrokenDossierError, match=r"customer 10000001 .* verify the log"):
+            backtest([one], ask(STRICT))
 
 
 def test_a_cluster_of_two_workers_gives_the_same_answer_to_the_cent(

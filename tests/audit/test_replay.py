@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from decimal import Decimal
 
 import pytest
@@ -103,7 +104,60 @@ def test_a_decision_by_a_policy_that_nobody_has_cannot_be_made_again(lending: Le
     alter(lending, policy_hash, "f" * 64, "credit.LoanDeclined")
     (one,) = [one for one in everything(lending) if one.same is None]
     assert one.problem is not None
-    assert "neither in the log nor shipped" in one.problem
+    assert "neither in the log, as it was, nor shipped" in one.problem
+
+
+@pytest.mark.parametrize(
+    ("topic", "version", "same"),
+    [
+        ("credit.CustomerRegistered", 1, [None, None, None]),
+        ("credit.LoanApproved", 2, [None, None]),
+        ("credit.LoanOpened", 1, [False, None, None]),
+        ("credit.RepaymentReceived", 2, [True, None, None]),
+        ("credit.LoanDeclined", 3, [True, None]),
+        ("credit.PolicyAdopted", 1, [True, True, True]),
+    ],
+)
+def test_where_the_log_has_a_hole_it_is_said_what_cannot_be_made_again(
+    lending: Lending, topic: str, version: int, same: list[bool | None]
+) -> None:
+    """The first fact of its kind is gone; what was decided without it comes out the same."""
+    decided = [int(one.decision_id.partition("-")[2]) for one in everything(lending)]
+    delete = (
+        "DELETE FROM {s}.events WHERE position ="
+        " (SELECT min(position) FROM {s}.events WHERE topic = %s AND version = %s)"
+    )
+    statement = delete.format(s=lending.database.schema).encode()
+    lending.database.run(lambda conn: conn.execute(statement, (topic, version)))
+    found = []
+    for each in decided:
+        with suppress(UnknownDecisionError):  # the one that is gone itself
+            found.append(replay(lending.reader, policies_of(lending.reader), 10_000_001, each))
+    assert [one.same for one in found] == same
+    assert {one.problem for one in found if one.same is None} <= {
+        "the log does not hold all the versions that it saw"
+    }
+    in_dossiers = [] if topic == "credit.CustomerRegistered" else found
+    assert everything(lending) == in_dossiers
+
+
+@pytest.mark.parametrize("topic", ["credit.RepaymentReceived", "credit.PolicyAdopted"])
+def test_where_a_fact_cannot_be_read_it_is_named(lending: Lending, topic: str) -> None:
+    alter(lending, '"type":', '"typ":', topic)
+    one = replay(lending.reader, policies_of(lending.reader), 10_000_001, 2)
+    if topic == "credit.PolicyAdopted":
+        assert one.same  # by the shipped policy, which has the hash
+    else:
+        assert one.same is None
+        assert one.problem is not None
+        assert one.problem.startswith("the fact at version 2 of stream ")
+
+
+def test_what_was_made_nonsense_of_cannot_be_made_again(lending: Lending) -> None:
+    alter(lending, '"tenure_months":24', '"tenure_months":0', "credit.LoanDeclined")
+    (one,) = [one for one in everything(lending) if not one.same]
+    assert one.problem is not None
+    assert one.problem.startswith("what it saw cannot be judged")
 
 
 def test_the_command_explains_one_or_all_and_exits_3(lending: Lending, database_url: str) -> None:
@@ -120,3 +174,17 @@ def test_the_command_explains_one_or_all_and_exits_3(lending: Lending, database_
     assert "10000001-2" in failed.stdout
     assert "99.00" in failed.stdout
     assert run(lending, database_url, "explain").returncode == 2
+
+
+def test_the_commands_say_in_a_sentence_what_the_log_does_not_let_them(
+    lending: Lending, database_url: str
+) -> None:
+    alter(lending, '"type":', '"typ":', "credit.RepaymentReceived")
+    for command, code in ((("explain", "--all"), 3), (("audit", "backtest", "literal"), 1)):
+        done = run(lending, database_url, *command)
+        assert done.returncode == code
+        assert "the fact at version 2 of stream" in done.stderr
+        assert "Traceback" not in done.stderr
+    alone = run(lending, database_url, "explain", "10000001-2")
+    assert "It cannot be made again: the fact at version 2 of stream" in alone.stdout
+    assert alone.returncode == 3

@@ -105,7 +105,7 @@ def past() -> "Iterator[Past]":
     )
     from credit_es.store.replica import replica_log  # noqa: PLC0415
 
-    lending, replica = Lending(settings, pool_size=1), replica_log(settings, pool_size=1)
+    lending, replica = Lending(settings, pool_size=2), replica_log(settings, pool_size=2)
     whole = replica or lending.reader
     with closing(lending.database), closing(whole.database):
         try:

@@ -106,7 +106,7 @@ def _tallies(
                 return added(ask(dossiers_of(read_shard(file)), question) for file in files)
         except (ExportError, OSError) as error:
             raise CommandError(f"{error}") from error
-        log = Lending(settings, pool_size=1).reader
+        log = Lending(settings, pool_size=2).reader
         with closing(log.database):
             return ask(dossiers(log, progress), question)
 
