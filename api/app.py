@@ -18,11 +18,13 @@ from api.resources.loans import CheckEligibility, CreateLoan, ViewLoan, ViewLoan
 from api.resources.past import Changes, PastCustomer, PastLoan
 from api.resources.portfolio import PastPortfolio, PortfolioReport, Turn
 from api.resources.repayments import LoanPayoff, LoanSchedule, Repayments, Reversal, WriteOff
+from api.resources.replays import Explain, ExplainAll
 from api.resources.reviews import Approve, Decline, OneReview, Reviews
 from api.resources.statements import CustomerStatement, StatementWorkbook
 from api.resources.verification import Verify
 from credit_es.application import Lending
 from credit_es.audit.decisions import Audit
+from credit_es.audit.logs import Logs
 from credit_es.audit.then import Past
 from credit_es.importing import Importing
 from credit_es.reviewing import Reviewing
@@ -80,9 +82,12 @@ def create_app(services: Services) -> "falcon.App[falcon.Request, falcon.Respons
     all_ingestions = AllIngestions(importing, broker.enqueue, upload_limit=services.upload_limit)
     servicing, reviewing = Servicing(lending), Reviewing(lending)
     account = CustomerStatement(lending, read_model)
-    whole = services.replica or lending.reader
+    logs = Logs(primary=lending.reader, replica=services.replica)
     turn = Turn()
-    past = Past(lending.reader, lending.policy, lending.today, whole=whole)
+
+    def past(log: Log) -> Past:
+        return Past(log, lending.policy, lending.today, whole=logs.whole)
+
     routes: list[tuple[str, Described]] = [
         ("/register", Register(lending)),
         ("/check-eligibility", CheckEligibility(lending)),
@@ -105,14 +110,16 @@ def create_app(services: Services) -> "falcon.App[falcon.Request, falcon.Respons
         ("/loans/{loan_id}/repayments/{repayment_id}/reversal", Reversal(servicing)),
         ("/loans/{loan_id}/payoff", LoanPayoff(lending, read_model)),
         ("/loans/{loan_id}/write-off", WriteOff(servicing)),
-        ("/audit/facts", Search(services.replica or lending.reader, lending.reader)),
-        ("/audit/history/{subject}/{subject_id}", History(lending.reader)),
-        ("/audit/as-of/{day}/customer/{customer_id}", PastCustomer(past)),
-        ("/audit/as-of/{day}/loan/{loan_id}", PastLoan(past)),
-        ("/audit/as-of/{day}/portfolio", PastPortfolio(past, turn)),
-        ("/audit/portfolio-report.xlsx", PortfolioReport(past, turn)),
-        ("/audit/verify", Verify(whole, turn)),
-        ("/audit/diff/{before}/{after}/{aggregate}/{aggregate_id}", Changes(past)),
+        ("/audit/facts", Search(logs.whole, lending.reader)),
+        ("/audit/explain", ExplainAll(logs.whole)),
+        ("/audit/explain/{decision_id}", Explain(logs)),
+        ("/audit/history/{subject}/{subject_id}", History(logs)),
+        ("/audit/as-of/{day}/customer/{customer_id}", PastCustomer(logs, past)),
+        ("/audit/as-of/{day}/loan/{loan_id}", PastLoan(logs, past)),
+        ("/audit/as-of/{day}/portfolio", PastPortfolio(past(logs.whole), turn)),
+        ("/audit/portfolio-report.xlsx", PortfolioReport(past(logs.whole), turn)),
+        ("/audit/verify", Verify(logs.whole, turn)),
+        ("/audit/diff/{before}/{after}/{aggregate}/{aggregate_id}", Changes(logs, past)),
         ("/ingestions", all_ingestions),
         ("/ingestions/{ingestion_id}", OneIngestion(ingestions)),
         ("/ingestions/{ingestion_id}/report.xlsx", IngestionReport(ingestions, reports)),

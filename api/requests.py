@@ -27,12 +27,9 @@ from api.fields import (
     Amount,
     Day,
     Id,
-    Instant,
-    Kind,
     Name,
     PageLength,
     PhoneNumber,
-    QueryAmount,
     QueryId,
     Rate,
     Reason,
@@ -45,7 +42,6 @@ from credit_es.domain.customer import KNOWN, CorrectCustomer, RegisterCustomer
 from credit_es.domain.lending import ApplyForLoan
 from credit_es.domain.repaying import Repay
 from credit_es.domain.values import CustomerDetails, Keep, Terms
-from projections.facts import Wanted
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -201,52 +197,11 @@ class DayQuery(Request):
     on: Day | None = None
 
 
-class KnownQuery(Request):
-    """And as known at which instant, beside what is known now."""
-
-    known_at: Instant | None = None
-
-
 class StatementQuery(Request):
     """The days of a statement, both included: from the first loan on, until today."""
 
     first: Annotated[Day | None, Field(alias="from")] = None
     last: Annotated[Day | None, Field(alias="to")] = None
-
-
-class FactsQuery(Request):
-    """What facts are searched for; all that is given must hold. ``before`` is for a next page.
-
-    ``kind`` is such as LoanApproved; days and amounts are inclusive, ``recorded_to`` is not.
-    """
-
-    actor: Annotated[str, Field(min_length=1, max_length=100)] | None = None
-    kind: Kind | None = None
-    customer_id: QueryId | None = None
-    reason: Annotated[str, Field(min_length=1, max_length=200)] | None = None
-    amount_from: QueryAmount | None = None
-    amount_to: QueryAmount | None = None
-    occurred_from: Day | None = None
-    occurred_to: Day | None = None
-    recorded_from: Instant | None = None
-    recorded_to: Instant | None = None
-    before: QueryId | None = None
-    limit: PageLength = 20
-
-    def wanted(self) -> Wanted:
-        """The search in the index's words."""
-        return Wanted(
-            actor=self.actor,
-            topic=f"credit.{self.kind}" if self.kind else None,
-            customer_number=self.customer_id,
-            reason=self.reason,
-            amount_from=self.amount_from,
-            amount_to=self.amount_to,
-            occurred_from=self.occurred_from,
-            occurred_to=self.occurred_to,
-            recorded_from=self.recorded_from,
-            recorded_to=self.recorded_to,
-        )
 
 
 class LoansQuery(Request):
@@ -270,13 +225,6 @@ class DecisionsQuery(Request):
 
     before: QueryId | None = None
     limit: PageLength = 20
-
-
-class HistoryQuery(Request):
-    """A page of a history; ``after`` is the version of the last fact of the page before."""
-
-    after: Annotated[int, Field(ge=0, le=LARGEST_ID), BeforeValidator(from_digits)] = 0
-    limit: Annotated[int, Field(ge=1, le=1000), BeforeValidator(from_digits)] = 100
 
 
 class IngestionsQuery(Request):

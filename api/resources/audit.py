@@ -10,8 +10,10 @@ import falcon
 from api.answers import Answer, answer
 from api.openapi import Method, Operation
 from api.problems import NotThereError
-from api.requests import FactsQuery, HistoryQuery, valid
+from api.questions import FactsQuery, HistoryQuery
+from api.requests import valid
 from credit_es.audit.history import SUBJECTS, Source, ToldFact, UnknownSubjectError, history
+from credit_es.audit.logs import Logs
 from credit_es.audit.search import find
 from credit_es.store.log import Log
 from projections.status import Lag
@@ -36,9 +38,13 @@ class FactView(Answer, frozen=True, kw_only=True):
 
 
 class HistoryPage(Answer, frozen=True, kw_only=True):
-    """Facts of one customer, loan or application in order; ``next`` is null at the end."""
+    """Facts of one customer, loan or application in order; ``next`` is null at the end.
+
+    ``lag`` is how far what was read may be behind the log.
+    """
 
     facts: list[FactView]
+    lag: Lag
     next: str | None
 
 
@@ -63,19 +69,21 @@ class History:
         )
     }
 
-    def __init__(self, log: Log) -> None:
-        self._log = log
+    def __init__(self, logs: Logs) -> None:
+        self._logs = logs
 
     def on_get(
         self, req: falcon.Request, resp: falcon.Response, subject: str, subject_id: str
     ) -> None:
-        """Show where, what, when it was true, when we learned it, from whom: nothing is late."""
+        """Show where, what, when it was true, when we learned it, from whom."""
         asked = valid(HistoryQuery, req.params, location="query")
         kind = next((each for each in SUBJECTS if each == subject), None)
         if kind is None:
             raise NotThereError("history")
         try:
-            found = history(self._log, kind, subject_id, after=asked.after, limit=asked.limit + 1)
+            found, lag = self._logs.ask(
+                lambda log: history(log, kind, subject_id, after=asked.after, limit=asked.limit + 1)
+            )
         except UnknownSubjectError:
             # Worded here: an id that is none may be any text, and is not to be repeated.
             raise NotThereError(kind) from None
@@ -85,7 +93,7 @@ class History:
             following = {"after": shown[-1].version, "limit": asked.limit}
             path = f"/audit/history/{kind}/{subject_id}?{urlencode(following)}"
         name_next(resp, path)
-        answer(resp, HistoryPage(facts=[view(fact) for fact in shown], next=path))
+        answer(resp, HistoryPage(facts=[view(fact) for fact in shown], lag=lag, next=path))
 
     on_head = on_get
 

@@ -44,7 +44,7 @@ class OneDecision:
         except UnknownDecisionError:
             # Worded here: an id that is none may be any text, and is not to be repeated.
             raise NotThereError("decision") from None
-        answer(resp, _view(record))
+        answer(resp, view(record))
 
     on_head = on_get
 
@@ -80,7 +80,7 @@ class Decisions:
         answer(
             resp,
             DecisionPage(
-                decisions=[_view(record) for record in shown],
+                decisions=[view(record) for record in shown],
                 next=f"/customers/{number}/decisions?{urlencode(following)}" if more else None,
             ),
         )
@@ -88,7 +88,8 @@ class Decisions:
     on_head = on_get
 
 
-def _view(record: DecisionRecord) -> DecisionView:
+def view(record: DecisionRecord) -> DecisionView:
+    """A decision as the API shows it."""
     decision = record.decision
     verdict, terms, seen = decision.verdict, decision.terms, decision.seen
     card = verdict.scorecard

@@ -1,6 +1,9 @@
-"""What was true on a day, and what was believed then. Read from the log itself, so never late."""
+"""What was true on a day, and what was believed then. Read from the log itself.
 
-from collections.abc import Mapping
+A replica may be late, and what it lacks looks as if it had not happened: each answer says how late.
+"""
+
+from collections.abc import Callable, Mapping
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, ClassVar
@@ -12,11 +15,18 @@ from api.answers import Answer, Components, LoanItem, PolicyUsed, answer
 from api.fields import path_day, path_number
 from api.openapi import Method, Operation
 from api.problems import NotThereError
-from api.requests import KnownQuery, valid
+from api.questions import KnownQuery
+from api.requests import valid
 from api.resources.customers import components
+from credit_es.audit.logs import Logs
 from credit_es.audit.then import SUBJECTS, CustomerThen, LoanThen, Past
 from credit_es.domain.errors import NotAllowedError
 from credit_es.domain.values import Basis
+from credit_es.store.log import Log
+from projections.status import Lag
+
+PastOf = Callable[[Log], Past]
+"""Whom to ask of the days past in a log."""
 
 
 class LoanOnDay(LoanItem, frozen=True, kw_only=True):
@@ -51,24 +61,28 @@ class LoanAsOf(Answer, frozen=True, kw_only=True):
     """Both answers about a day; null where there was no such loan.
 
     ``as_known_at`` is what was believed at ``known_at``, null too where no instant was given.
+    ``lag`` is how far what was read may be behind the log.
     """
 
     on: date
     known_at: datetime | None
     as_known_now: LoanOnDay | None
     as_known_at: LoanOnDay | None
+    lag: Lag
 
 
 class CustomerAsOf(Answer, frozen=True, kw_only=True):
     """Both answers about a day; null where there was no such customer.
 
     ``as_known_at`` is what was believed at ``known_at``, null too where no instant was given.
+    ``lag`` is how far what was read may be behind the log.
     """
 
     on: date
     known_at: datetime | None
     as_known_now: CustomerOnDay | None
     as_known_at: CustomerOnDay | None
+    lag: Lag
 
 
 class FieldChange(Answer, frozen=True, kw_only=True):
@@ -80,9 +94,13 @@ class FieldChange(Answer, frozen=True, kw_only=True):
 
 
 class Difference(Answer, frozen=True, kw_only=True):
-    """What changed between two days, as known now."""
+    """What changed between two days, as known now.
+
+    ``lag`` is how far what was read may be behind the log.
+    """
 
     changes: list[FieldChange]
+    lag: Lag
 
 
 class PastCustomer:
@@ -97,7 +115,8 @@ class PastCustomer:
         )
     }
 
-    def __init__(self, past: Past) -> None:
+    def __init__(self, logs: Logs, past: PastOf) -> None:
+        self._logs = logs
         self._past = past
 
     def on_get(
@@ -106,7 +125,10 @@ class PastCustomer:
         """Details, limit, score and every loan: as known now, and as known at an instant."""
         asked = valid(KnownQuery, req.params, location="query")
         number = _number("customer", customer_id)
-        found = self._past.customer(number, on=day_of("day", day), known_at=asked.known_at)
+        on = day_of("day", day)
+        found, lag = self._logs.ask(
+            lambda log: self._past(log).customer(number, on=on, known_at=asked.known_at)
+        )
         now, then = found.as_known_now, found.as_known_at
         answer(
             resp,
@@ -115,6 +137,7 @@ class PastCustomer:
                 known_at=found.known_at,
                 as_known_now=_customer(now) if now else None,
                 as_known_at=_customer(then) if then else None,
+                lag=lag,
             ),
         )
 
@@ -133,14 +156,18 @@ class PastLoan:
         )
     }
 
-    def __init__(self, past: Past) -> None:
+    def __init__(self, logs: Logs, past: PastOf) -> None:
+        self._logs = logs
         self._past = past
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, day: str, loan_id: str) -> None:
         """Terms, status, installments, what is left: as known now, and as known at an instant."""
         asked = valid(KnownQuery, req.params, location="query")
         number = _number("loan", loan_id)
-        found = self._past.loan(number, on=day_of("day", day), known_at=asked.known_at)
+        on = day_of("day", day)
+        found, lag = self._logs.ask(
+            lambda log: self._past(log).loan(number, on=on, known_at=asked.known_at)
+        )
         now, then = found.as_known_now, found.as_known_at
         answer(
             resp,
@@ -149,6 +176,7 @@ class PastLoan:
                 known_at=found.known_at,
                 as_known_now=_loan(now) if now else None,
                 as_known_at=_loan(then) if then else None,
+                lag=lag,
             ),
         )
 
@@ -167,7 +195,8 @@ class Changes:
         )
     }
 
-    def __init__(self, past: Past) -> None:
+    def __init__(self, logs: Logs, past: PastOf) -> None:
+        self._logs = logs
         self._past = past
 
     def on_get(
@@ -179,8 +208,8 @@ class Changes:
             raise NotThereError("history")
         number = _number(subject, path["aggregate_id"])
         days = day_of("before", before), day_of("after", after)
-        found = self._past.changes(subject, number, *days)
-        answer(resp, Difference(changes=[FieldChange(**asdict(each)) for each in found]))
+        found, lag = self._logs.ask(lambda log: self._past(log).changes(subject, number, *days))
+        answer(resp, Difference(changes=[FieldChange(**asdict(each)) for each in found], lag=lag))
 
     on_head = on_get
 

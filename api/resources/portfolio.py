@@ -11,7 +11,8 @@ import falcon
 from api.answers import Answer, answer
 from api.openapi import XLSX, Method, Operation
 from api.problems import UnavailableError
-from api.requests import DayQuery, KnownQuery, valid
+from api.questions import KnownQuery
+from api.requests import DayQuery, valid
 from api.resources.past import day_of
 from credit_es.audit.portfolio import Portfolio
 from credit_es.audit.then import Past

@@ -53,23 +53,37 @@ class Dossier(Struct, frozen=True, kw_only=True):
 
 def dossier(log: Log, customer_number: int) -> Dossier | None:
     """The dossier of one customer, None where there is no such customer."""
-    stream = customer_stream(customer_number)
-    return next(iter(_with_loans(log, log.streams([stream]))), None)
+    return next(dossiers_in(log, [customer_stream(customer_number)]), None)
 
 
 def dossiers(log: Log, progress: Progress = lambda _reached, _head: None) -> Iterator[Dossier]:
     """Every customer of the log, in the order in which they became one."""
     upto = log.head().safe
     after = 0
-    while batch := log.recorder.select_notifications(
-        after, CUSTOMERS_A_BATCH, upto, BEGINNINGS, inclusive_of_start=False
-    ):
-        streams = [event.originator_id for event in batch if isinstance(event.originator_id, UUID)]
-        histories = log.streams(streams)
-        yield from _with_loans(log, {stream: histories[stream] for stream in streams})
-        after = batch[-1].id
+    while batch := beginnings(log, after=after, upto=upto, limit=CUSTOMERS_A_BATCH):
+        yield from dossiers_in(log, batch.values())
+        after = max(batch)
         progress(after, upto)
     progress(upto, upto)
+
+
+def beginnings(log: Log, *, after: int, upto: int, limit: int) -> dict[int, UUID]:
+    """The streams of some customers, by the positions where they begin, beyond ``after``."""
+    batch = log.recorder.select_notifications(
+        after, limit, upto, BEGINNINGS, inclusive_of_start=False
+    )
+    return {
+        event.id: event.originator_id for event in batch if isinstance(event.originator_id, UUID)
+    }
+
+
+def dossiers_in(log: Log, streams: Iterable[UUID]) -> Iterator[Dossier]:
+    """The dossiers of some customers; raises ``UndigestedError`` before the first, if at all."""
+    ordered = list(streams)
+    histories = log.streams(ordered)
+    yield from _with_loans(
+        log, {stream: histories[stream] for stream in ordered if stream in histories}
+    )
 
 
 def dossiers_of(facts: "Iterable[ExportedFact]") -> Iterator[Dossier]:

@@ -40,6 +40,8 @@ def test_the_document_describes_every_route_and_is_openapi_3_1(api: Api) -> None
         ("/loans/{loan_id}/write-off", "post"),
         ("/decisions/{decision_id}", "get"),
         ("/audit/facts", "get"),
+        ("/audit/explain", "get"),
+        ("/audit/explain/{decision_id}", "get"),
         ("/audit/history/{subject}/{subject_id}", "get"),
         ("/audit/as-of/{day}/customer/{customer_id}", "get"),
         ("/audit/as-of/{day}/loan/{loan_id}", "get"),

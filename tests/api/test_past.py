@@ -49,6 +49,7 @@ def test_a_loan_is_shown_as_of_a_day(api: Api) -> None:
             "outstanding_principal": None,
         },
         "as_known_at": None,
+        "lag": {"events": 0, "seconds": 0.0},
     }
 
 

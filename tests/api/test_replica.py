@@ -90,7 +90,7 @@ def services(told: Settings) -> Iterator[Services]:
 def asked_of_the_replica(services: Services) -> int:
     """How many connections to it were asked for until now."""
     assert services.replica is not None
-    return services.replica.database.pool.get_stats()["requests_num"]
+    return services.replica.database.pool.get_stats().get("requests_num", 0)
 
 
 def test_a_list_may_be_late_and_says_how_late(
@@ -215,6 +215,46 @@ def test_the_index_that_searches_ask_is_kept_on_the_primary(
     standby.catch_up()
     (fact,) = api.get(f"/audit/facts?customer_id={customer}").json["facts"]
     assert fact["kind"] == "CustomerRegistered"
+
+
+def test_auditors_are_answered_by_the_replica_which_says_how_late_it_is(
+    api: Api, services: Services, standby: Standby, project: Callable[[], None]
+) -> None:
+    customer = api.register()
+    granted = api.apply(customer).json
+    loan, decision = granted["loan_id"], granted["decision_id"]
+    today = services.lending.today()
+    about_one = (
+        f"/audit/history/customer/{customer}",
+        f"/audit/history/loan/{loan}",
+        f"/audit/as-of/{today}/customer/{customer}",
+        f"/audit/as-of/{today}/loan/{loan}",
+        f"/audit/diff/{today}/{today}/customer/{customer}",
+        f"/audit/explain/{decision}",
+    )
+    about_all = ("/audit/explain", f"/audit/as-of/{today}/portfolio", "/audit/verify")
+    project()
+    with standby.held_back():
+        known = services.lending.reader.head().safe
+        api.apply(customer, 20_000)  # of which the standby knows nothing
+        for path in about_one:
+            before = asked_of_the_replica(services)
+            answered = api.get(path)
+            assert answered.status_code == 200, answered.text
+            assert answered.json["lag"]["events"] == 2, path
+            assert answered.json["lag"]["seconds"] > 0
+            assert asked_of_the_replica(services) > before, path
+        for path in about_all:
+            told = api.get(path).json
+            assert told.get("position", told.get("as_known_now", {}).get("position")) == known
+        late = api.register()
+        answered = api.get(f"/audit/history/customer/{late}")  # of the primary: it is not late
+        assert [fact["kind"] for fact in answered.json["facts"]] == ["CustomerRegistered"]
+        assert answered.json["lag"] == NOT_LATE
+        assert api.get(f"/audit/history/customer/{late + 1}").status_code == 404
+    project()
+    standby.catch_up()
+    assert api.get(about_one[0]).json["lag"] == NOT_LATE
 
 
 def run(*command: str, env: dict[str, str]) -> int:
