@@ -9,6 +9,7 @@ from api.middleware import RequestLog
 from api.openapi import Described, document
 from api.problems import add_error_handlers
 from api.resources.audit import History, Search
+from api.resources.backtests import Backtest
 from api.resources.customers import Corrections, Customers, OneCustomer, Register
 from api.resources.decisions import Decisions, OneDecision
 from api.resources.docs import Docs, Document
@@ -118,6 +119,7 @@ def create_app(services: Services) -> "falcon.App[falcon.Request, falcon.Respons
         ("/audit/as-of/{day}/loan/{loan_id}", PastLoan(logs, past)),
         ("/audit/as-of/{day}/portfolio", PastPortfolio(past(logs.whole), turn)),
         ("/audit/portfolio-report.xlsx", PortfolioReport(past(logs.whole), turn)),
+        ("/audit/backtest", Backtest(logs.whole, turn, lending.today)),
         ("/audit/verify", Verify(logs.whole, turn)),
         ("/audit/diff/{before}/{after}/{aggregate}/{aggregate_id}", Changes(logs, past)),
         ("/ingestions", all_ingestions),

@@ -232,7 +232,12 @@ def test_auditors_are_answered_by_the_replica_which_says_how_late_it_is(
         f"/audit/diff/{today}/{today}/customer/{customer}",
         f"/audit/explain/{decision}",
     )
-    about_all = ("/audit/explain", f"/audit/as-of/{today}/portfolio", "/audit/verify")
+    about_all = (
+        "/audit/explain",
+        "/audit/backtest?policy=literal",
+        f"/audit/as-of/{today}/portfolio",
+        "/audit/verify",
+    )
     project()
     with standby.held_back():
         known = services.lending.reader.head().safe
