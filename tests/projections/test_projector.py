@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import psycopg
 import pytest
@@ -218,6 +218,27 @@ def test_a_poisoned_projection_stops_alone_and_goes_on_when_mended(
     assert {s.problem for s in stands(house).values()} == {None}
     assert house.differences() == []
     assert_reads_are_right(house.reads, house.log)
+
+
+def test_who_was_overtaken_at_a_fact_that_it_cannot_digest_stops_nobody(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever leads now has gone on, with code that digests it, before the stop is written."""
+    number, _ = happen(house.lending, 1)
+    bad = house.reads.customer(number)[1][0].number
+    with ExitStack() as ill:
+        ill.enter_context(poisoned(house, bad, b""))
+
+        def meanwhile(*_: object, **__: object) -> None:
+            ill.close()
+            house.project()
+
+        monkeypatch.setattr(projector.log, "exception", meanwhile)
+        while house.projector.step():
+            pass
+    assert {s.problem for s in stands(house).values()} == {None}
+    assert {s.position for s in stands(house).values()} == {head(house)}
+    assert house.differences() == []
 
 
 def test_a_fact_in_the_wrong_place_is_poison_too(house: House) -> None:
