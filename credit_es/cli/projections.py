@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="The read tables: they are rebuilt from the log.")
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
-Name = Annotated[str, typer.Argument(help="customers or loans.")]
-NameOrAll = Annotated[str | None, typer.Argument(help="customers or loans; all by default.")]
+Name = Annotated[str, typer.Argument(help="customers, loans or applications.")]
+NameOrAll = Annotated[
+    str | None, typer.Argument(help="customers, loans or applications; all by default.")
+]
 
 Shards = Annotated[
     int | None,
@@ -49,12 +51,16 @@ def status(*, as_json: AsJson = False) -> None:
             f"{each.lag.seconds:.1f}",
             f"d{each.definition}",
             f"v{each.version} of {', '.join(f'v{v}' for v in each.kept_versions)}",
-            each.problem or "",
         )
         for each in stands
     ]
-    headings = ("projection", "position", "events behind", "seconds", "definition", "version", "")
-    _table(headings, rows)
+    _table(("projection", "position", "behind", "seconds", "definition", "version"), rows)
+    for each in stands:
+        if each.problem:
+            typer.echo(
+                f"{each.projection} has stopped at {each.problem}. Deploy code that digests this "
+                "fact, then `credit-es projections retry`."
+            )
     if floor:
         typer.echo(
             f"The log's tail waits for {_holder(floor)}: it has appended and not committed yet."

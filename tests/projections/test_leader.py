@@ -40,6 +40,17 @@ def test_a_second_projector_stands_by_and_takes_over_when_the_first_is_killed(
     assert house.differences() == []
 
 
+def test_a_projector_feeds_the_index_of_facts_as_well(
+    house: House, start: Callable[[], Process]
+) -> None:
+    happen(house.lending, 3)
+    start()
+    count = "SELECT count(*), max(position) FROM {s}."
+    until(lambda: house.sql(count + "facts") == house.sql(count + "events"))
+    reached = house.sql("SELECT position FROM {s}.fact_index")
+    assert reached == [(house.log.head().last,)]
+
+
 def test_a_projector_ends_at_sigterm_and_lets_the_next_one_lead(
     house: House, start: Callable[[], Process]
 ) -> None:

@@ -24,6 +24,7 @@ from projections.projection import PoisonError, Projection
 from projections.projector import fold
 from projections.rebuild import RebuildError
 from projections.status import ProjectionStatus, status
+from projections.tables import PROJECTIONS
 from projections.verify import VerifyError, verify
 from tests.domain.facts import registered
 from tests.processes import until
@@ -39,10 +40,12 @@ def stand(house: House, projection: str) -> ProjectionStatus:
     return next(s for s in status(house.conn, house.schema) if s.projection == projection)
 
 
-def retry(house: House) -> str:
+def command(house: House, *words: str) -> str:
+    """What ``credit-es projections`` says on a narrow terminal."""
     environ = {**os.environ, "DATABASE_URL": house.url, "CREDIT_SCHEMA": house.schema}
+    environ |= {"COLUMNS": "80"}
     environ.pop("DATABASE_DIRECT_URL", None)
-    argv = [sys.executable, "-m", "credit_es.cli.main", "projections", "retry", "loans"]
+    argv = [sys.executable, "-m", "credit_es.cli.main", "projections", *words]
     done = subprocess.run(
         argv, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60, check=True
     )
@@ -82,9 +85,12 @@ def test_a_poisoned_projection_waits_for_a_release_that_digests_the_fact(
     with pytest.raises(PoisonError):
         house.reads.loan(loan.number)
     assert house.reads.customer(well)[1]
+    told = command(house, "status")
+    assert f"loans has stopped at {problem} {loan_stream(loan.number)}. Deploy code" in told
+    assert {p.name for p in PROJECTIONS} <= set(told.split())
 
     # A retry by code that cannot digest it either stops in the same place.
-    assert retry(house) == "loans goes on\n"
+    assert command(house, "retry", "loans") == "loans goes on\n"
     until(lambda: stand(house, "loans").problem is not None)
     assert stand(house, "loans").position < position
 
@@ -93,7 +99,7 @@ def test_a_poisoned_projection_waits_for_a_release_that_digests_the_fact(
     mended = start(MENDED)
     until(lambda: mended.said("projector leads"))
     assert stand(house, "loans").problem is not None  # which nobody but the operator takes back
-    assert retry(house) == "loans goes on\n"
+    assert command(house, "retry", "loans") == "loans goes on\n"
     until(lambda: stand(house, "loans").position == house.log.head().last)
     assert stand(house, "loans").problem is None
     rows = house.sql("SELECT version, amount FROM {s}.{loans} WHERE number = %s", loan.number)
