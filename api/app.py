@@ -13,6 +13,7 @@ from api.resources.backtests import Backtest
 from api.resources.customers import Corrections, Customers, OneCustomer, Register
 from api.resources.decisions import Decisions, OneDecision
 from api.resources.docs import Docs, Document
+from api.resources.exports import Export
 from api.resources.health import Live, Readiness
 from api.resources.ingestions import AllIngestions, IngestionReport, OneIngestion
 from api.resources.loans import CheckEligibility, CreateLoan, ViewLoan, ViewLoans
@@ -120,6 +121,7 @@ def create_app(services: Services) -> "falcon.App[falcon.Request, falcon.Respons
         ("/audit/as-of/{day}/portfolio", PastPortfolio(past(logs.whole), turn)),
         ("/audit/portfolio-report.xlsx", PortfolioReport(past(logs.whole), turn)),
         ("/audit/backtest", Backtest(logs.whole, turn, lending.today)),
+        ("/audit/export", Export(logs.whole, turn)),
         ("/audit/verify", Verify(logs.whole, turn)),
         ("/audit/diff/{before}/{after}/{aggregate}/{aggregate_id}", Changes(logs, past)),
         ("/ingestions", all_ingestions),

@@ -16,6 +16,7 @@ from api import answers, fields, jsonbody, middleware, problems, requests, uploa
 
 Method = Literal["get", "post"]
 JSON: Final = jsonbody.MEDIA_TYPE
+ZIP: Final = "application/zip"
 XLSX: Final = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 READ_PROBLEMS: Final = (405, 500, 503)
 BODY_PROBLEMS: Final = (400, 413, 415, 422)
@@ -49,6 +50,7 @@ _WHAT: Final[Mapping[int, str]] = {
     422: "Fields are not what they must be; `errors` names them all.",
     500: "The fault is ours.",
     503: "The database does not answer now.",
+    507: "There is no room on the service's disk for what is asked.",
 }
 _RECORDING: Final = [
     {
@@ -80,14 +82,15 @@ class Link(Struct, frozen=True, kw_only=True):
 class Operation(Struct, frozen=True, kw_only=True):
     """One method of one path.
 
-    ``answers`` gives the type of each good answer, None where it is a workbook; ``problems`` are
-    statuses. ``records`` takes the headers that say who asks; ``files`` takes two workbooks;
-    ``paged`` names the next page in ``Link``.
+    ``answers`` gives the type of each good answer, None where it is a file of the type ``media``;
+    ``problems`` are statuses. ``records`` takes the headers that say who asks; ``files`` takes two
+    workbooks; ``paged`` names the next page in ``Link``.
     """
 
     summary: str
     tag: str
     answers: Mapping[int, Any]
+    media: str = XLSX
     problems: Sequence[int] = READ_PROBLEMS
     body: type[BaseModel] | None = None
     query: type[BaseModel] | None = None
@@ -212,7 +215,7 @@ def _responses(op: Operation, refs: Mapping[Any, Any], *, known: bool) -> dict[s
             "headers": {"X-Request-Id": _REQUEST_ID}
             | ({"Location": _LOCATION} if status == HTTPStatus.ACCEPTED else {})
             | ({"Link": _NEXT} if op.paged else {}),
-            "content": {XLSX: {}} if kind is None else {JSON: {"schema": refs[str(kind)]}},
+            "content": {op.media: {}} if kind is None else {JSON: {"schema": refs[str(kind)]}},
             "links": {link.operation: _link(link) for link in op.links.get(status, ())},
         }
         for status, kind in op.answers.items()

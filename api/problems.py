@@ -130,6 +130,13 @@ class UnavailableError(ProblemError):
         )
 
 
+class NoRoomError(ProblemError):
+    """The disk is full on which an answer is put together."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(HTTPStatus.INSUFFICIENT_STORAGE, "no-room", detail)
+
+
 def add_error_handlers(app: "falcon.App[falcon.Request, falcon.Response]") -> None:
     """Answer every exception with its problem."""
     app.add_error_handler(ProblemError, _answer)

@@ -1,6 +1,6 @@
 """Pydantic models of what auditors ask in a query."""
 
-from typing import Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
@@ -18,6 +18,9 @@ from api.fields import (
 from api.requests import Request
 from credit_es.domain.policy import SHIPPED
 from projections.facts import Wanted
+
+if TYPE_CHECKING:
+    from credit_es.audit.export import Selection
 
 POLICIES: Final = tuple(sorted(path.stem for path in SHIPPED.glob("*.toml")))
 
@@ -121,3 +124,14 @@ class ExportQuery(Request):
     recorded_from: Instant | None = None
     recorded_to: Instant | None = None
     upto: QueryId | None = None
+
+    def selection(self) -> "Selection":
+        """The facts that are meant, in the export's words."""
+        from credit_es.audit.export import Selection  # noqa: PLC0415 - pyarrow is 40 MiB
+
+        return Selection(
+            customer=self.customer_id,
+            kinds=tuple(f"credit.{kind}" for kind in self.kind),
+            recorded_from=self.recorded_from,
+            recorded_to=self.recorded_to,
+        )

@@ -135,23 +135,28 @@ def export(
     how: Format,
     *,
     selection: Selection,
+    upto: int | None = None,
     shards: int = SHARDS,
     progress: Progress = lambda _reached, _head: None,
 ) -> Manifest:
-    """Write the facts up to where the log may be read now; the manifest comes last.
+    """Write the facts up to a position, or to where the log may be read now; the manifest last.
 
-    Raises ``ExportError`` where the folder has something in it.
+    Of the same facts the files are the same. Raises ``ExportError`` where the folder has something
+    in it, ``OSError`` where it cannot be written, as on a full disk.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):
         raise ExportError(f"{folder} is not empty: give a folder that is, or a new one.")
-    upto = log.head().safe
-    writer = _writer(folder, how, shards)
+    safe = log.head().safe
+    upto = safe if upto is None else min(upto, safe)
     first = last = None
     count = 0
-    for fact in selected(log, selection, upto, progress):
-        writer.write(fact)
-        first, last, count = first or fact.position, fact.position, count + 1
+    with ExitStack() as files:
+        writer = _writer(folder, how, shards, files)
+        for fact in selected(log, selection, upto, progress):
+            writer.write(fact)
+            first, last, count = first or fact.position, fact.position, count + 1
+        written = writer.close()
     manifest = Manifest(
         format=how,
         selection=selection,
@@ -161,7 +166,7 @@ def export(
         last_position=last,
         files=tuple(
             ExportedFile(name=path.name, facts=facts, sha256=digest_of(path))
-            for path, facts in writer.close()
+            for path, facts in written
         ),
     )
     text = msgspec.json.format(msgspec.json.encode(manifest))
@@ -231,20 +236,20 @@ def read_facts(folder: Path, manifest: Manifest) -> Iterator[ExportedFact]:
         raise ExportError(f"{folder} cannot be read back: {error}.") from error
 
 
-def _writer(folder: Path, how: Format, shards: int) -> Writer:
+def _writer(folder: Path, how: Format, shards: int, files: ExitStack) -> Writer:
     match how:
         case "jsonl":
-            return _Jsonl(folder / "facts.jsonl")
+            return _Jsonl(folder / "facts.jsonl", files)
         case "csv":
-            return _Csv(folder / "facts.csv")
+            return _Csv(folder / "facts.csv", files)
         case "parquet":
-            return _Parquet(folder, shards)
+            return _Parquet(folder, shards, files)
 
 
 class _Jsonl:
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, files: ExitStack) -> None:
         self._path = path
-        self._file: IO[bytes] = path.open("wb")
+        self._file: IO[bytes] = files.enter_context(path.open("wb"))
         self._count = 0
 
     def write(self, fact: ExportedFact) -> None:
@@ -257,9 +262,9 @@ class _Jsonl:
 
 
 class _Csv:
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, files: ExitStack) -> None:
         self._path = path
-        self._file: IO[str] = path.open("w", encoding="utf-8", newline="")
+        self._file: IO[str] = files.enter_context(path.open("w", encoding="utf-8", newline=""))
         self._rows = csv.writer(self._file)
         self._rows.writerow(COLUMNS)
         self._count = 0
@@ -277,11 +282,10 @@ class _Csv:
 
 
 class _Parquet:
-    def __init__(self, folder: Path, shards: int) -> None:
-        self._stack = ExitStack()
+    def __init__(self, folder: Path, shards: int, files: ExitStack) -> None:
         self._paths = [folder / f"facts-{shard:04}.parquet" for shard in range(shards)]
         self._writers = [
-            self._stack.enter_context(pq.ParquetWriter(path, SCHEMA, compression="zstd"))
+            files.enter_context(pq.ParquetWriter(path, SCHEMA, compression="zstd"))
             for path in self._paths
         ]
         self._waiting: list[list[ExportedFact]] = [[] for _ in self._paths]
@@ -306,7 +310,7 @@ class _Parquet:
     def close(self) -> list[tuple[Path, int]]:
         for shard in range(len(self._paths)):
             self._flush(shard)
-        self._stack.close()
+            self._writers[shard].close()
         return list(zip(self._paths, self._counts, strict=True))
 
 

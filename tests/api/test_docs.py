@@ -48,6 +48,7 @@ def test_the_document_describes_every_route_and_is_openapi_3_1(api: Api) -> None
         ("/audit/as-of/{day}/portfolio", "get"),
         ("/audit/portfolio-report.xlsx", "get"),
         ("/audit/backtest", "get"),
+        ("/audit/export", "get"),
         ("/audit/verify", "get"),
         ("/audit/diff/{before}/{after}/{aggregate}/{aggregate_id}", "get"),
         ("/reviews", "get"),

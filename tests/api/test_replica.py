@@ -252,6 +252,9 @@ def test_auditors_are_answered_by_the_replica_which_says_how_late_it_is(
         for path in about_all:
             told = api.get(path).json
             assert told.get("position", told.get("as_known_now", {}).get("position")) == known
+        before = asked_of_the_replica(services)
+        assert f"credit-es-{known}-" in api.get("/audit/export").headers["Content-Disposition"]
+        assert asked_of_the_replica(services) > before
         late = api.register()
         answered = api.get(f"/audit/history/customer/{late}")  # of the primary: it is not late
         assert [fact["kind"] for fact in answered.json["facts"]] == ["CustomerRegistered"]
