@@ -60,6 +60,14 @@ class House:
         cursor = self.conn.execute(text.encode(), values)
         return cursor.fetchall() if cursor.description else []
 
+    def tables(self) -> list[str]:
+        """The versioned tables that there are, known ones and what is left of others."""
+        rows = self.sql(
+            "SELECT tablename FROM pg_tables WHERE schemaname = '{s}'"
+            " AND tablename ~ '_v[0-9]+$' ORDER BY tablename"
+        )
+        return [name for (name,) in rows]
+
 
 @pytest.fixture(autouse=True)
 def quiet() -> Iterator[None]:

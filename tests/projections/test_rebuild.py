@@ -13,20 +13,12 @@ from credit_es.store.mapper import loan_stream
 from credit_es.store.recorder import LogRecorder
 from projections.customers import CUSTOMERS
 from projections.loans import LOANS
-from projections.rebuild import Rebuilder, RebuildError, named, rebuilder
+from projections.rebuild import RebuildError, named, rebuilder
 from projections.status import status
-from projections.tables import PROJECTIONS, TableOf, live_table
+from projections.tables import PROJECTIONS, live_table
 from tests.projections.conftest import House
 from tests.projections.history import assert_reads_are_right, copy_in, happen, imported
 from tests.store.given import BY, asks
-
-
-def tables(house: House) -> list[str]:
-    rows = house.sql(
-        "SELECT tablename FROM pg_tables WHERE schemaname = '{s}' AND tablename ~ '_v[0-9]+$'"
-        " ORDER BY tablename"
-    )
-    return [name for (name,) in rows]
 
 
 def live(house: House, version: int) -> None:
@@ -37,7 +29,7 @@ def live(house: House, version: int) -> None:
 
 
 def test_prepare_builds_what_lacks_and_only_that(house: House) -> None:
-    assert tables(house) == ["applications_v1", "customers_v1", "loans_v1"]
+    assert house.tables() == ["applications_v1", "customers_v1", "loans_v1"]
     with house.rebuilder() as builder:
         assert builder.prepare() == []
         house.sql("DROP VIEW {s}.{loans}; DROP TABLE {s}.loans_v1;")
@@ -57,7 +49,7 @@ def test_a_rebuilt_table_is_a_fresh_fold_and_the_one_before_is_kept(house: House
         rebuilt = builder.rebuild(LOANS)
     assert (rebuilt.projection, rebuilt.version) == ("loans", 2)
     assert (rebuilt.position, rebuilt.rows) == (house.log.head().last, 18)
-    assert tables(house) == ["applications_v1", "customers_v1", "loans_v1", "loans_v2"]
+    assert house.tables() == ["applications_v1", "customers_v1", "loans_v1", "loans_v2"]
     assert house.differences() == []
     assert_reads_are_right(house.reads, house.log)
     kept = {s.projection: s.kept_versions for s in status(house.conn, house.schema)}
@@ -69,7 +61,7 @@ def test_of_many_rebuilds_the_last_two_tables_are_kept(house: House) -> None:
     with house.rebuilder() as builder:
         for _ in range(3):
             builder.rebuild(CUSTOMERS)
-    assert tables(house) == ["applications_v1", "customers_v3", "customers_v4", "loans_v1"]
+    assert house.tables() == ["applications_v1", "customers_v3", "customers_v4", "loans_v1"]
     assert_reads_are_right(house.reads, house.log)
 
 
@@ -102,91 +94,10 @@ def test_the_table_that_served_is_kept_even_after_going_back(house: House) -> No
         assert builder.rollback(LOANS).version == 1
 
 
-@pytest.mark.parametrize("where", ["show", "fill"])
-def test_going_back_never_shows_a_table_that_never_served(
-    house: House, monkeypatch: pytest.MonkeyPatch, where: str
-) -> None:
-    happen(house.lending, 1)
-    with house.rebuilder() as builder:
-        builder.rebuild(LOANS)
-    with monkeypatch.context() as patch:
-        at(TableOf, where)(patch)
-        with pytest.raises(Interrupted), house.rebuilder() as builder:
-            builder.rebuild(LOANS)
-    live_now = live_table(house.conn, LOANS, house.schema)
-    assert live_now is not None
-    assert live_now.version == 2
-    assert "loans_v3" in tables(house)
-    with house.rebuilder() as builder:
-        assert builder.rollback(LOANS).version == 1
-    assert_reads_are_right(house.reads, house.log)
-
-
 def test_a_projection_that_is_not_there_is_told_with_those_that_are() -> None:
     assert named("loans") is LOANS
     with pytest.raises(RebuildError, match="no projection 'lons': there are customers, loans"):
         named("lons")
-
-
-class Interrupted(BaseException):
-    """As a signal would be."""
-
-
-def at_progress(_patch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
-    def stop(_reached: int, _head: int) -> None:
-        raise Interrupted
-
-    return stop
-
-
-def at(target: type, name: str) -> Callable[[pytest.MonkeyPatch], Callable[[int, int], None]]:
-    def plan(patch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
-        def stop(*_args: object, **_more: object) -> None:
-            raise Interrupted
-
-        patch.setattr(target, name, stop)
-        return lambda _reached, _head: None
-
-    return plan
-
-
-@pytest.mark.parametrize(
-    "plan",
-    [
-        at_progress,
-        at(TableOf, "fill"),
-        at(TableOf, "build_keys"),
-        at(TableOf, "show"),
-        at(Rebuilder, "_swap"),
-        at(Rebuilder, "_drop_all_but"),
-    ],
-    ids=["folding", "filling", "keys", "swapping", "before the swap", "after the swap"],
-)
-def test_an_interrupted_rebuild_leaves_a_table_serving_and_the_next_one_cleans_up(
-    house: House,
-    monkeypatch: pytest.MonkeyPatch,
-    plan: Callable[[pytest.MonkeyPatch], Callable[[int, int], None]],
-) -> None:
-    happen(house.lending, 2)
-    house.project()
-    with monkeypatch.context() as patch:
-        progress = plan(patch)
-        with pytest.raises(Interrupted), house.rebuilder() as builder:
-            builder.rebuild(LOANS, progress)
-    happen(house.lending, 1)
-    assert_reads_are_right(house.reads, house.log)
-    house.project()
-    assert house.differences() == []
-
-    with house.rebuilder() as builder:
-        rebuilt = builder.rebuild(LOANS)
-    names = [name for name in tables(house) if name.startswith("loans")]
-    assert len(names) == 2
-    assert names[-1] == f"loans_v{rebuilt.version}"
-    assert house.differences() == []
-    assert_reads_are_right(house.reads, house.log)
-    recorded = house.sql("SELECT version FROM {s}.read_tables WHERE projection = 'loans'")
-    assert sorted(f"loans_v{version}" for (version,) in recorded) == sorted(names)
 
 
 @pytest.mark.parametrize("shards", [1, 2])
@@ -224,26 +135,53 @@ def test_only_one_rebuilder_works_at_a_time(house: House) -> None:
 
 
 @pytest.mark.slow
-def test_a_swap_gives_way_to_a_reader_that_takes_its_time(house: House) -> None:
-    happen(house.lending, 1)
+def test_a_swap_gives_way_to_a_reader_that_takes_its_time_and_to_those_behind_it(
+    house: House,
+) -> None:
+    number, _ = happen(house.lending, 1)
     house.project()
 
     def read_slowly(conn: Connection[TupleRow]) -> int:
-        statement = f"SELECT count(*), pg_sleep(0.8) FROM {house.schema}.{LOANS.shown_as}"
+        statement = f"SELECT count(*), pg_sleep(3) FROM {house.schema}.{LOANS.shown_as}"
         (count, _) = conn.execute(statement.encode()).fetchone() or (0, None)
         return int(count)
 
     counts: list[int] = []
     slow = threading.Thread(target=lambda: counts.append(house.lending.database.run(read_slowly)))
+    took: list[float] = []
+
+    def read_on() -> None:
+        while slow.is_alive():
+            started = time.monotonic()
+            house.reads.customer(number)
+            took.append(time.monotonic() - started)
+
+    others = threading.Thread(target=read_on)
     slow.start()
     time.sleep(0.1)
+    others.start()
     with house.rebuilder() as builder:
         builder.rebuild(LOANS)
     slow.join(10)
+    others.join(10)
     assert counts == [6]
+    assert max(took) < 1.5  # who does not give way makes them wait for the slow one
     live_now = live_table(house.conn, LOANS, house.schema)
     assert live_now is not None
     assert live_now.version == 2
+
+
+def test_what_came_while_a_table_was_built_is_in_it(house: House) -> None:
+    happen(house.lending, 1)
+    more = iter([1])
+
+    def progress(_reached: int, _head: int) -> None:
+        for _ in more:
+            happen(house.lending, 1)
+
+    with house.rebuilder() as builder:
+        assert builder.rebuild(LOANS, progress).position == house.log.head().last
+    assert house.differences() == []
 
 
 @pytest.mark.slow

@@ -20,7 +20,7 @@ from projections.tables import PROJECTIONS
 from tests.processes import LISTED, children_of, peaks_of, processes_with, stopped, until
 from tests.projections.conftest import ROOT, House
 from tests.projections.history import assert_reads_are_right, copy_in, happen, lending_of_years
-from tests.projections.test_rebuild import live, tables
+from tests.projections.test_rebuild import live
 
 WAITING = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE %s"
 
@@ -57,7 +57,7 @@ class Rebuilding:
         ]
 
     def rows(self) -> int:
-        if "loans_v2" not in tables(self._house):
+        if "loans_v2" not in self._house.tables():
             return 0
         return int(self._house.sql("SELECT count(*) FROM {s}.loans_v2")[0][0])
 
@@ -119,10 +119,10 @@ def assert_the_old_table_serves_and_the_next_rebuild_cleans_up(house: House) -> 
     live(house, 1)
     happen(house.lending, 1)
     assert_reads_are_right(house.reads, house.log)
-    assert "loans_v2" in tables(house)  # half of it, which nobody reads
+    assert "loans_v2" in house.tables()  # half of it, which nobody reads
     with house.rebuilder() as builder:
         assert builder.rebuild(LOANS).version == 2
-    assert tables(house) == ["applications_v1", "customers_v1", "loans_v1", "loans_v2"]
+    assert house.tables() == ["applications_v1", "customers_v1", "loans_v1", "loans_v2"]
     house.project()
     assert house.differences() == []
     assert_reads_are_right(house.reads, house.log)
