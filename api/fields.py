@@ -6,7 +6,7 @@ Each says in its schema exactly what it checks; no value is converted on a guess
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Final
 from uuid import UUID
@@ -31,6 +31,7 @@ _EDGE: Final = rf"[^{_NEVER}\u200c\u200d\u0020\u00a0\u1680\u2000-\u200a\u202f\u2
 _TEXT: Final = rf"^[{_SPACE}]*({_EDGE}([^{_NEVER}]{{0,%d}}{_EDGE})?)[{_SPACE}]*$"
 NAME: Final = _TEXT % 98
 REASON: Final = _TEXT % 498
+STORABLE: Final = r"^[^\x00]*$"
 PHONE: Final = r"^0*[1-9][0-9]{6,14}$"
 UUID_TEXT: Final = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 DECISION_ID: Final = r"^[1-9][0-9]{0,12}-[1-9][0-9]{0,12}$"
@@ -38,7 +39,8 @@ SUBJECT_ID: Final = r"^[1-9][0-9]{0,15}(-[1-9][0-9]{0,12})?$"
 HEADER_TEXT: Final = r"^[!-~]([ -~]{0,%d}[!-~])?$"
 
 DAY: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
-INSTANT: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]{1,6})?Z$"
+_CLOCK: Final = r"T[0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]{1,6})?"
+INSTANT: Final = rf"^[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}{_CLOCK}(Z|[+-][0-9]{{2}}:[0-9]{{2}})$"
 _NAME: Final = re.compile(NAME)
 _REASON: Final = re.compile(REASON)
 _DAY: Final = re.compile(DAY)
@@ -80,10 +82,12 @@ def _day(value: Any) -> date:
 
 def _instant(value: Any) -> datetime:
     if isinstance(value, str) and _INSTANT.fullmatch(value):
-        with suppress(ValueError):
-            return datetime.fromisoformat(value)
+        with suppress(ValueError, OverflowError):
+            return datetime.fromisoformat(value).astimezone(UTC)
     raise PydanticCustomError(
-        "instant", "Input should be an instant in UTC, written as 2026-01-31T09:30:00Z"
+        "instant",
+        "Input should be an instant with its time zone, written as 2026-01-31T09:30:00Z or, in a"
+        " query, 2026-01-31T15:00:00%2B05:30",
     )
 
 

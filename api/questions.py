@@ -7,6 +7,7 @@ from pydantic_core import PydanticCustomError
 
 from api.fields import (
     LARGEST_ID,
+    STORABLE,
     Day,
     Instant,
     Kind,
@@ -54,13 +55,14 @@ class KnownQuery(Request):
 class FactsQuery(Request):
     """What facts are searched for; all that is given must hold. ``before`` is for a next page.
 
-    ``kind`` is such as LoanApproved; days and amounts are inclusive, ``recorded_to`` is not.
+    ``kind`` is such as LoanApproved; days and amounts are inclusive, ``recorded_to`` is not. What
+    was recorded goes by instants with a time zone, what was true by days.
     """
 
-    actor: Annotated[str, Field(min_length=1, max_length=100)] | None = None
+    actor: Annotated[str, Field(min_length=1, max_length=100, pattern=STORABLE)] | None = None
     kind: Kind | None = None
     customer_id: QueryId | None = None
-    reason: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    reason: Annotated[str, Field(min_length=1, max_length=500, pattern=STORABLE)] | None = None
     amount_from: QueryAmount | None = None
     amount_to: QueryAmount | None = None
     occurred_from: Day | None = None

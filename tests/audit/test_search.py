@@ -1,9 +1,10 @@
 """Facts found by who, what, when, about whom, how much and why, from an index behind the log."""
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
+from urllib.parse import quote
 
 import psycopg
 import pytest
@@ -206,6 +207,25 @@ def test_a_search_over_http_has_pages_and_a_link(
     assert second.json["next"] is None
     assert "Link" not in second.headers
     assert api.get("/audit/facts?amount_from=100.50&amount_to=100.50").json["facts"]
+    (middle,) = second.json["facts"]
+    instant = datetime.fromisoformat(middle["recorded_at"])
+    later = [fact for fact in first.json["facts"] if fact["recorded_at"] > middle["recorded_at"]]
+    for hours in (0, 5.5, -7):
+        zoned = instant.astimezone(timezone(timedelta(hours=hours)))
+        text = quote(zoned.isoformat(timespec="microseconds"))
+        earlier = api.get(f"/audit/facts?actor=clerk&recorded_to={text}")
+        assert earlier.json["facts"] == [], text
+        since = api.get(f"/audit/facts?actor=clerk&recorded_from={text}").json["facts"]
+        assert [one["position"] for one in since][: len(later)] == [
+            one["position"] for one in later
+        ]
+        assert middle in since
+    for none in ("2026-01-31", "2026-01-31T09:30:00", "2026-01-31T15:00:00+05:30"):  # + is a space
+        assert api.get(f"/audit/facts?recorded_from={none}").status_code == 422
+    assert api.get("/audit/facts?recorded_to=0001-01-01T00:00:00%2B23:59").status_code == 422
+    for name in ("actor", "reason"):  # Postgres stores no NUL, and is not asked for one
+        assert api.get(f"/audit/facts?{name}=a%00b").status_code == 422
+        assert api.get(f"/audit/facts?{name}=a%0Ab").status_code == 200
     assert api.get("/audit/facts?kind=Nothing").status_code == 422
     assert api.get("/audit/facts?amount_from=x").status_code == 422
     services.close()
