@@ -37,9 +37,11 @@ made while a table was small must not read all of it when it has grown; nor is o
 which the servers before 18 would do because they reckon what is off as dear."""
 PATIENT: Final = (
     "SELECT set_config(name, '0', false) FROM pg_settings"
-    " WHERE name IN ('statement_timeout', 'transaction_timeout', 'idle_session_timeout')"
+    " WHERE name IN ('statement_timeout', 'transaction_timeout', 'idle_session_timeout',"
+    " 'lock_timeout')"
 )
-"""A migration and a rebuild take their time, whatever the role or the database allows a request."""
+"""A migration and a rebuild take their time, and wait for another's, whatever the role or the
+database allows a request."""
 TRANSACTION: Final = (
     "SET LOCAL idle_in_transaction_session_timeout = '60s'; SET LOCAL lock_timeout = '5s'"
 )

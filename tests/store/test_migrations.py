@@ -46,12 +46,15 @@ def test_every_migration_is_applied_once_in_order(database_url: str, unmigrated:
 
 
 def test_many_may_migrate_at_once_and_each_migration_is_applied_by_one(
-    database_url: str, unmigrated: str
+    database_url: str, unmigrated: str, folder: Path
 ) -> None:
+    """They wait for the first one for longer than a request of their role may wait for a lock."""
+    impatient = f"{database_url}&options=-clock_timeout%3D100ms"
+    (folder / "9999_slow.sql").write_text("SELECT pg_sleep(0.5)")
     with ThreadPoolExecutor(4) as pool:
-        runs = [pool.submit(migrate, database_url, unmigrated) for _ in range(4)]
+        runs = [pool.submit(migrate, impatient, unmigrated) for _ in range(4)]
         applied = [run.result() for run in runs]
-    assert sorted(applied, key=len) == [[], [], [], ALL]
+    assert sorted(applied, key=len) == [[], [], [], [*ALL, "9999_slow.sql"]]
 
 
 def test_an_edited_migration_is_refused(database_url: str, unmigrated: str, folder: Path) -> None:
