@@ -1,14 +1,17 @@
 """The index that auditors search: a row a fact, behind the log, fed when nothing else is to be fed.
 
 Not a fold: a row says of one fact who, what, when, about whom, how much and why, and none is ever
-changed. So it needs no versions; its position is fenced, and emptied it is filled again. A fact
-that cannot be read is passed by here: the read tables are what stops at it, visibly, and a search
-is not a proof.
+changed. So it needs no versions; its position is fenced, and emptied it is filled again.
+
+At a kind of fact that this release does not know it waits for the one that does, as the read tables
+do: in a roll-out the old release may be the one that feeds. A damaged fact is passed by here: the
+read tables are what stops at it, visibly, and a search is not a proof.
 """
 
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 from decimal import Decimal
+from itertools import takewhile
 from typing import Any, Final
 
 import structlog
@@ -21,7 +24,7 @@ from psycopg.sql import SQL, Composed, Identifier
 from credit_es.domain.events import Decision, Event
 from credit_es.store.database import Database, in_schema
 from credit_es.store.log import BATCH, Log, Placed
-from credit_es.store.mapper import DECODER, DIGESTION, recorded
+from credit_es.store.mapper import DECODER, DIGESTION, TOPICS, recorded
 from projections.status import Lag, lag
 
 log = structlog.get_logger()
@@ -97,12 +100,13 @@ class FactIndex:
         self._schema = schema
 
     def step(self) -> int:
-        """Read the next batch and feed it; 0 where the index holds the whole log.
+        """Read the next batch and feed it; 0 where the index holds all that this release knows.
 
         Where somebody else feeds at the same time, what was read here may be fed there.
         """
         reached = self.reached()
-        batch = next(self._reader.tail(reached, limit=BATCH), [])
+        found = next(self._reader.tail(reached, limit=BATCH), [])
+        batch = list(takewhile(lambda event: event.topic in TOPICS, found))
         if batch:
             self.feed(reached, batch)
         return len(batch)
