@@ -59,6 +59,14 @@ def lending(database_url: str, schema: str) -> Iterator[Lending]:
 
 
 @pytest.fixture
+def lending_alone(database_url: str, schema: str) -> Iterator[Lending]:
+    """On a single connection, so that it can be listened to."""
+    one = Lending(settings(database_url, schema), pool_size=1)
+    yield one
+    one.close()
+
+
+@pytest.fixture
 def another_process(database_url: str, schema: str) -> Iterator[Lending]:
     """What another process of the same schema has: a pool and blocks of numbers of its own."""
     one = Lending(settings(database_url, schema))
@@ -185,15 +193,24 @@ def test_a_policy_is_recorded_once_before_the_first_decision_under_it(
     assert len(lending.reader.stream(policy_stream(literal.policy.hash))) == 1
 
 
-@pytest.mark.parametrize("loans", [0, 1, 3])
-def test_a_decision_loads_in_two_round_trips_at_most_and_appends_in_one_statement(
-    database_url: str, schema: str, loans: int, tmp_path: Path
+@pytest.mark.parametrize(("loans", "elsewhere", "trips"), [(0, 0, 2), (3, 0, 2), (3, 2, 3)])
+def test_a_decision_loads_in_one_round_trip_and_two_after_another_process_opened_a_loan(
+    lending_alone: Lending,
+    another_process: Lending,
+    tmp_path: Path,
+    loans: int,
+    elsewhere: int,
+    trips: int,
 ) -> None:
-    lending = Lending(settings(database_url, schema), pool_size=1)
-    for number in (FIRST, FIRST + 1):
-        lending.register(ASHA, BY)
-        for _ in range(max(loans, 2 * (number - FIRST))):
-            lending.apply_for_loan(asks(number), BY)
+    lending = lending_alone
+    first, second = (lending.register(ASHA, BY).customer_number for _ in range(2))
+    for _ in range(5):
+        another_process.apply_for_loan(asks(second), BY)
+        lending.apply_for_loan(asks(second), BY)
+    for _ in range(loans):
+        lending.apply_for_loan(asks(first), BY)
+    for _ in range(elsewhere):
+        another_process.apply_for_loan(asks(first), BY)
     # By now the connection has prepared its statements, blocks of numbers are taken, and the policy
     # is known to be recorded.
     wire = tmp_path / "wire"
@@ -201,17 +218,30 @@ def test_a_decision_loads_in_two_round_trips_at_most_and_appends_in_one_statemen
         with lending.database.connection() as conn:
             conn.pgconn.trace(output.fileno())
             conn.pgconn.set_trace_flags(pq.Trace.SUPPRESS_TIMESTAMPS)
-        outcome = lending.apply_for_loan(asks(FIRST), BY)
+        outcome = lending.apply_for_loan(asks(first), BY)
         conn.pgconn.untrace()
-    lending.close()
-    assert len(outcome.decision.seen.loans) == loans
+    assert len(outcome.decision.seen.loans) == loans + elsewhere
     told = wire.read_text()
-    trips = 2 + bool(loans)
     assert re.findall(r"^F\t\d+\t(Query|Parse|Bind)\b", told, re.MULTILINE) == ["Bind"] * trips
     answered = re.findall(r"^B\t\d+\tRowDescription\t \d \"(.*?)\"", told, re.MULTILINE)
     assert answered == ["n"] * (trips - 1) + ["append"]
     in_no_transaction = ["I"] * trips
     assert re.findall(r"^B\t\d+\tReadyForQuery\t (.)", told, re.MULTILINE) == in_no_transaction
+
+
+def test_what_a_process_remembers_of_loans_never_changes_a_decision(
+    lending: Lending, another_process: Lending, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in (FIRST, FIRST + 1):
+        lending.register(ASHA, BY)
+        for _ in range(3):
+            another_process.apply_for_loan(asks(number), BY)
+    who, loans = another_process.load(FIRST)
+    assert [loan.number for loan in loans] == list(who.loans)
+    mine, strangers = who.loans, another_process.load(FIRST + 1)[0].loans
+    for remembered in ((), mine, mine[::-1], mine[1:], strangers, (*strangers, mine[2], 1)):
+        monkeypatch.setattr(lending, "_loans_of", lambda _number, it=remembered: [*it])
+        assert lending.load(FIRST) == (who, loans)
 
 
 def test_a_refusal_is_a_fact_and_no_loan(lending: Lending) -> None:

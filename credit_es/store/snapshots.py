@@ -4,7 +4,6 @@ A snapshot is a state folded so far. It is disposable: one of another definition
 emptied table only costs time, as does one that cannot be read.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, Generic, Protocol, TypeVar
 from uuid import UUID
@@ -16,6 +15,7 @@ from psycopg import Connection
 from psycopg.rows import TupleRow
 from psycopg.sql import SQL
 
+from credit_es.store import arrays
 from credit_es.store.database import Database
 from credit_es.store.mapper import DECODER, DIGESTION, ENCODER, UndigestedError
 
@@ -27,11 +27,12 @@ EVERY: Final = 50
 # Ordered, the inner query is planned by itself: both its conditions go to the index, whatever the
 # server knows of the tables. As a join, planned for an empty table, it read the whole stream.
 LOAD: Final = SQL(
-    "SELECT i.n, true, s.version, s.state FROM unnest(%(ids)b::uuid[]) WITH ORDINALITY i (id, n)"
-    " JOIN {schema}.snapshots s ON s.stream_id = i.id AND s.definition = %(definition)b"
+    "SELECT i.n, true, s.version, s.state"
+    " FROM unnest(%(ids)b::uuid[], %(definitions)b::int8[]) WITH ORDINALITY i (id, definition, n)"
+    " JOIN {schema}.snapshots s ON s.stream_id = i.id AND s.definition = i.definition"
     " UNION ALL SELECT i.n, false, e.version, e.state"
-    " FROM unnest(%(ids)b::uuid[]) WITH ORDINALITY i (id, n)"
-    " LEFT JOIN {schema}.snapshots s ON s.stream_id = i.id AND s.definition = %(definition)b"
+    " FROM unnest(%(ids)b::uuid[], %(definitions)b::int8[]) WITH ORDINALITY i (id, definition, n)"
+    " LEFT JOIN {schema}.snapshots s ON s.stream_id = i.id AND s.definition = i.definition"
     " CROSS JOIN LATERAL (SELECT version, state FROM {schema}.events"
     " WHERE stream_id = i.id AND version > coalesce(s.version, 0) ORDER BY version) e"
     " ORDER BY 1, 3"
@@ -83,6 +84,10 @@ class Versioned(Protocol):
 
 
 State = TypeVar("State", bound=Versioned)
+Other = TypeVar("Other", bound=Versioned)
+History = list[tuple[bool, int, bytes]]
+"""What a stream's state is made of: its snapshot (true), its version and state, if there is one;
+then the events beyond it (false), their versions and entries."""
 
 
 class Aggregates(Generic[State]):
@@ -109,31 +114,46 @@ class Aggregates(Generic[State]):
         A stream that has grown long since its snapshot gets a new one, in a second; a snapshot that
         cannot be read costs two more. Raises ``UndigestedError``.
         """
-        values = {"ids": stream_ids, "definition": self._definition}
+        return self.load_with(stream_ids, self, ())[0]
+
+    def load_with(
+        self, stream_ids: Sequence[UUID], others: "Aggregates[Other]", of_others: Sequence[UUID]
+    ) -> tuple[list[State | None], list[Other | None]]:
+        """As ``load``, with streams of another kind in the same round trip and snapshot."""
+        ids = [*stream_ids, *of_others]
+        own = len(stream_ids)
+        definitions = [self._definition] * own + [others._definition] * len(of_others)
+        values = {"ids": arrays.uuids(ids), "definitions": arrays.int8s(definitions)}
         rows = self._database.run(
             lambda conn: conn.execute(self._load, values, prepare=True).fetchall()
         )
-        states: list[State | None] = [None] * len(stream_ids)
-        grown = Counter(place for place, is_snapshot, _, _ in rows if not is_snapshot)
-        for place, is_snapshot, version, stored in rows:
+        histories: list[History] = [[] for _ in ids]
+        for place, *stored in rows:
+            histories[place - 1].append(tuple(stored))
+        return (
+            [*map(self._state, stream_ids, histories)],
+            [*map(others._state, of_others, histories[own:])],
+        )
+
+    def _state(self, stream_id: UUID, history: History) -> State | None:
+        state: State | None = None
+        beyond = 0
+        for is_snapshot, version, stored in history:
             try:
-                states[place - 1] = (
-                    self._decoder.decode(stored)
-                    if is_snapshot
-                    else self._evolve(states[place - 1], DECODER.decode(stored).fact)
-                )
+                if is_snapshot:
+                    state = self._decoder.decode(stored)
+                else:
+                    state = self._evolve(state, DECODER.decode(stored).fact)
+                    beyond += 1
             except DIGESTION as e:
-                stream_id = stream_ids[place - 1]
                 if not is_snapshot:
                     raise UndigestedError(stream_id, version) from e
                 log.warning("snapshot unreadable", stream_id=str(stream_id), error=str(e))
                 self._drop(stream_id, version)
-                return self.load(stream_ids)
-        for place, events in grown.items():
-            state = states[place - 1]
-            if events >= EVERY and state is not None:
-                self._keep(stream_ids[place - 1], state)
-        return states
+                return self.load([stream_id])[0]
+        if beyond >= EVERY and state is not None:
+            self._keep(stream_id, state)
+        return state
 
     def _drop(self, stream_id: UUID, version: int) -> None:
         values = (stream_id, self._definition, version)
