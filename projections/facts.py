@@ -30,8 +30,21 @@ from projections.status import Lag, lag
 log = structlog.get_logger()
 
 REACHED: Final = SQL("SELECT position FROM {schema}.fact_index")
+IS_ZONED: Final = SQL("SELECT position, zoned_upto >= position FROM {schema}.fact_index")
 MOVE: Final = SQL("UPDATE {schema}.fact_index SET position = %s WHERE position = %s")
-RESET: Final = SQL("UPDATE {schema}.fact_index SET position = 0")
+RESET: Final = SQL("UPDATE {schema}.fact_index SET position = 0, zoned_upto = 0")
+# From where it was left: what stands behind that may be what a release without zones has fed.
+ZONE: Final = SQL(
+    "INSERT INTO {schema}.fact_zones AS z SELECT f.position >> 12, min(f.occurred_on),"
+    " max(f.occurred_on), min(f.recorded_at), max(f.recorded_at)"
+    " FROM {schema}.fact_index i JOIN {schema}.facts f ON f.position > i.zoned_upto GROUP BY 1"
+    " ON CONFLICT (zone) DO UPDATE SET"
+    " occurred_first = least(z.occurred_first, excluded.occurred_first),"
+    " occurred_last = greatest(z.occurred_last, excluded.occurred_last),"
+    " recorded_first = least(z.recorded_first, excluded.recorded_first),"
+    " recorded_last = greatest(z.recorded_last, excluded.recorded_last)"
+)
+ZONED: Final = SQL("UPDATE {schema}.fact_index SET zoned_upto = position")
 # Reasons come as one text each, since arrays of arrays must all be of one length.
 INSERT: Final = SQL(
     "INSERT INTO {schema}.facts SELECT position, topic, actor, occurred_on, recorded_at,"
@@ -42,26 +55,44 @@ INSERT: Final = SQL(
 )
 SEPARATOR: Final = "\x1f"
 COUNT: Final = SQL("SELECT count(*) FROM {schema}.facts")
-EMPTY: Final = SQL("TRUNCATE {schema}.facts")
+EMPTY: Final = SQL("TRUNCATE {schema}.facts, {schema}.fact_zones")
 # The inner query alone is ordered and cut, by whichever index narrows most.
 FOUND: Final = SQL(
-    "SELECT f.position, e.stream_id, e.version, e.state FROM (SELECT position FROM {schema}.facts"
-    " WHERE position < %s{wanted} ORDER BY position DESC LIMIT %s) f"
+    "SELECT f.position, e.stream_id, e.version, e.state FROM ({positions}) f"
     " JOIN {schema}.events e ON e.position = f.position ORDER BY f.position DESC"
+)
+POSITIONS: Final = SQL(
+    "SELECT position FROM {schema}.facts WHERE position < %(before)s{wanted}"
+    " ORDER BY position DESC LIMIT %(limit)s"
+)
+# Days and instants go along with positions, which the server cannot know: by an index of them it
+# would have to sort all that it finds, and from the latest on pass by all that came later.
+POSITIONS_BY_ZONE: Final = SQL(
+    "SELECT f.position FROM {schema}.fact_zones z CROSS JOIN LATERAL (SELECT position"
+    " FROM {schema}.facts WHERE position >= z.zone << 12 AND position < (z.zone + 1) << 12"
+    " AND position < %(before)s{wanted} ORDER BY position DESC LIMIT %(limit)s) f"
+    " WHERE z.zone <= %(before)s >> 12{zones}"
+    " ORDER BY z.zone DESC, f.position DESC LIMIT %(limit)s"
 )
 # What is asked for differs each time: a plan for any values would be one for none.
 PLANNED: Final = "SET LOCAL plan_cache_mode = force_custom_plan"
 CONDITIONS: Final = {
-    "actor": SQL(" AND actor = %s"),
-    "topic": SQL(" AND topic = %s"),
-    "customer_number": SQL(" AND customer_number = %s"),
-    "reason": SQL(" AND reasons @> ARRAY[%s]"),
-    "amount_from": SQL(" AND amount >= %s"),
-    "amount_to": SQL(" AND amount <= %s"),
-    "occurred_from": SQL(" AND occurred_on >= %s"),
-    "occurred_to": SQL(" AND occurred_on <= %s"),
-    "recorded_from": SQL(" AND recorded_at >= %s"),
-    "recorded_to": SQL(" AND recorded_at < %s"),
+    "actor": SQL(" AND actor = %(actor)s"),
+    "topic": SQL(" AND topic = %(topic)s"),
+    "customer_number": SQL(" AND customer_number = %(customer_number)s"),
+    "reason": SQL(" AND reasons @> ARRAY[%(reason)s]"),
+    "amount_from": SQL(" AND amount >= %(amount_from)s"),
+    "amount_to": SQL(" AND amount <= %(amount_to)s"),
+    "occurred_from": SQL(" AND occurred_on >= %(occurred_from)s"),
+    "occurred_to": SQL(" AND occurred_on <= %(occurred_to)s"),
+    "recorded_from": SQL(" AND recorded_at >= %(recorded_from)s"),
+    "recorded_to": SQL(" AND recorded_at < %(recorded_to)s"),
+}
+ZONES: Final = {
+    "occurred_from": SQL(" AND z.occurred_last >= %(occurred_from)s"),
+    "occurred_to": SQL(" AND z.occurred_first <= %(occurred_to)s"),
+    "recorded_from": SQL(" AND z.recorded_last >= %(recorded_from)s"),
+    "recorded_to": SQL(" AND z.recorded_first < %(recorded_to)s"),
 }
 LATEST: Final = 2**63 - 1
 
@@ -131,8 +162,12 @@ class FactIndex:
         columns = [list(column) for column in zip(*rows(batch), strict=True)]
         with self._conn.transaction():
             moved = self._conn.execute(in_schema(MOVE, self._schema), (batch[-1].id, reached))
-            if moved.rowcount and columns:
+            if not moved.rowcount:
+                return
+            if columns:
                 self._conn.execute(in_schema(INSERT, self._schema), columns)
+            self._conn.execute(in_schema(ZONE, self._schema))
+            self._conn.execute(in_schema(ZONED, self._schema))
 
     def _number(self, question: SQL) -> int:
         row = self._conn.execute(in_schema(question, self._schema)).fetchone()
@@ -181,21 +216,32 @@ def search(
     database: Database, primary: Database, wanted: Wanted, *, before: int | None, limit: int
 ) -> FoundFacts:
     """Facts below a position, the latest first; ``database`` may be a replica's, and late."""
-    given = {name: value for name in CONDITIONS if (value := getattr(wanted, name)) is not None}
-    conditions = Composed([CONDITIONS[name] for name in given])
     schema = database.schema
-    statement = FOUND.format(schema=Identifier(schema), wanted=conditions)
-    values = (before or LATEST, *given.values(), limit)
 
     def read(conn: Connection[TupleRow]) -> tuple[int, list[TupleRow]]:
         with conn.transaction():
             conn.execute(PLANNED)
             # Before the facts: the page has at least what the lag says that it has.
-            row = conn.execute(in_schema(REACHED, schema)).fetchone()
-            found = conn.execute(statement, values).fetchall()
-        return (row[0] if row else 0), found
+            position, zoned = conn.execute(in_schema(IS_ZONED, schema)).fetchone() or (0, False)
+            asked = question(schema, wanted, before=before, limit=limit, zoned=zoned)
+            return position, conn.execute(*asked).fetchall()
 
     reached, found = database.run(read)
     behind = primary.run(lambda conn: lag(conn, schema, reached))
     placed = [Placed(position, recorded(*place)) for position, *place in found]
     return FoundFacts(facts=placed, lag=behind)
+
+
+def question(
+    schema: str, wanted: Wanted, *, before: int | None, limit: int, zoned: bool
+) -> tuple[Composed, dict[str, Any]]:
+    """The statement that finds a page, and its values."""
+    given = {name: value for name in CONDITIONS if (value := getattr(wanted, name)) is not None}
+    zones = [condition for name, condition in ZONES.items() if name in given]
+    positions = (POSITIONS_BY_ZONE if zoned and zones else POSITIONS).format(
+        schema=Identifier(schema),
+        wanted=Composed([CONDITIONS[name] for name in given]),
+        zones=Composed(zones),
+    )
+    statement = FOUND.format(schema=Identifier(schema), positions=positions)
+    return statement, {"before": before or LATEST, "limit": limit, **given}
