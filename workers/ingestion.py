@@ -34,6 +34,8 @@ THREADS: Final = 2
 MINUTE_MS: Final = 60_000
 SWEEP_S: Final = 5.0
 OVERDUE_S: Final = 10.0
+LOOK_MS: Final = 100
+"""How long Redis may hold a job before the worker looks: dramatiq asks it again and again."""
 PROGRESS_S: Final = 0.25
 STOP_MS: Final = 4_000
 MOST_ATTEMPTS: Final = 8
@@ -63,7 +65,9 @@ class IngestionWorker:
             notify_shutdown=True,
         )
         as_actor(self.ingest)
-        self._worker = dramatiq.Worker(self._broker.dramatiq, worker_threads=THREADS)
+        self._worker = dramatiq.Worker(
+            self._broker.dramatiq, worker_timeout=LOOK_MS, worker_threads=THREADS
+        )
 
     def start(self) -> None:
         """Begin to take jobs."""
