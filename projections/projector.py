@@ -68,7 +68,9 @@ def apply(
     projection = table.projection
     mine = [event for event in batch if projection.concerns(event.topic)]
     if mine:
-        rows = table.load(conn, {_uuid(event) for event in mine})
+        begun = {_uuid(event) for event in mine if event.originator_version == 1}
+        # A stream that begins here has no row; one that has nevertheless fails to be written.
+        rows = table.load(conn, {_uuid(event) for event in mine} - begun)
         held = set(rows)
         fold(projection, rows, mine)
         # Behind the fence nobody else writes: a stream without a row still has none.

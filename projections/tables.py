@@ -100,7 +100,8 @@ class TableOf:
 
     def load(self, conn: Connection[TupleRow], streams: Iterable[UUID]) -> dict[UUID, Any]:
         """The rows of these streams."""
-        rows = conn.execute(self._load, (list(streams),))
+        ids = list(streams)
+        rows = conn.execute(self._load, (ids,)) if ids else ()
         return {row[0]: self.projection.of(row[1:]) for row in rows}
 
     def replace(

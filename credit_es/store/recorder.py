@@ -201,7 +201,7 @@ class LogRecorder(PostgresApplicationRecorder):
         statement = self._notifications_of if topics else self._notifications
         values = (after, upto, *([list(topics)] if topics else []), limit)
         rows = self.database.run(
-            lambda conn: conn.execute(statement, values, prepare=True).fetchall()
+            lambda conn: conn.execute(statement, values, prepare=True, binary=True).fetchall()
         )
         return [Notification(*row) for row in rows]
 
