@@ -15,6 +15,7 @@ import re
 import resource
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime, time, timedelta
 from itertools import islice
 from typing import IO, Final, cast
@@ -42,6 +43,7 @@ _DAY_ZERO: Final = date(1899, 12, 30).toordinal()
 _FIRST_OF_1904: Final = date(1904, 1, 1).toordinal()
 _LAST_SERIAL: Final = date.max.toordinal() - _FIRST_OF_1904
 _LEAP_DAY_THAT_NEVER_WAS: Final = 60
+_FIRST_INEXACT: Final = 2**53
 _SERIAL: Final = re.compile(r"\d{1,7}(?:\.0*)?", re.ASCII)
 
 Raw = int | float | str | bool | time | date | datetime | timedelta
@@ -94,8 +96,13 @@ def parse(content: bytes, kind: WorkbookKind, out: IO[bytes]) -> None:
     try:
         book = CalamineWorkbook.from_filelike(io.BytesIO(content))
         package = Package(content)
-        sheet, head_index, found = choose_sheet(book, kind)
-        markup = package.markup(sheet.name)
+        names = visible_sheets(book)
+        # Calamine parses without the interpreter's lock; the sheet it is to be is nearly always
+        # the first.
+        with ThreadPoolExecutor(1) as beside:
+            first = beside.submit(package.markup, names[0])
+            sheet, head_index, found = choose_sheet(book, names, kind)
+            markup = first.result() if sheet.name == names[0] else package.markup(sheet.name)
         last_row = last_row_of(sheet, markup)
         send(out, Head(sheet.name, head_index + 1, found.columns))
         dates = Dates(kind, is_1904=package.is_1904)
@@ -108,11 +115,8 @@ def parse(content: bytes, kind: WorkbookKind, out: IO[bytes]) -> None:
         send(out, Problem(predicate, repr(error)))
 
 
-def choose_sheet(book: CalamineWorkbook, kind: WorkbookKind) -> tuple[CalamineSheet, int, Match]:
-    """Give the sheet to read, the index of its heading row and its columns.
-
-    The one visible sheet that has the headings; of several none is taken, or rows would be lost.
-    """
+def visible_sheets(book: CalamineWorkbook) -> list[str]:
+    """Give the names of the sheets that a person sees, at least one."""
     names = [
         sheet.name
         for sheet in book.sheets_metadata
@@ -120,6 +124,16 @@ def choose_sheet(book: CalamineWorkbook, kind: WorkbookKind) -> tuple[CalamineSh
     ]
     if not names:
         raise UnfitError("has no visible sheet; put the rows on one")
+    return names
+
+
+def choose_sheet(
+    book: CalamineWorkbook, names: Sequence[str], kind: WorkbookKind
+) -> tuple[CalamineSheet, int, Match]:
+    """Give the sheet to read, the index of its heading row and its columns.
+
+    The one of these that has the headings; of several none is taken, or rows would be lost.
+    """
     problem = ""
     fitting: list[tuple[CalamineSheet, int, Match]] = []
     for position, name in enumerate(names):
@@ -182,10 +196,7 @@ def value_rows(
     for index, cells in enumerate(rows_of(sheet)):
         if index <= head_index:
             continue
-        values = [
-            cell if type(cell) is float else _BY_TYPE[type(cell)](cell)
-            for cell in [cells[at] for at in positions]
-        ]
+        values = [_BY_TYPE[type(cell)](cell) for cell in [cells[at] for at in positions]]
         for slot in date_slots:
             if not isinstance(values[slot], Day):
                 values[slot] = dates.day(values[slot])
@@ -211,7 +222,7 @@ class Dates:
         """Read a plain number in a date column, as text too: it is a serial if it can be one."""
         if isinstance(value, str) and _SERIAL.fullmatch(value):
             serial = float(value)
-        elif isinstance(value, float):
+        elif isinstance(value, (int, float)):
             serial = value
         else:
             return value
@@ -231,11 +242,16 @@ def _text(cell: str) -> Value:
     return cell.strip()[:_LONGEST_TEXT] or None
 
 
+def _number(cell: float) -> Value:
+    return int(cell) if cell.is_integer() and abs(cell) < _FIRST_INEXACT else cell
+
+
 _BY_TYPE: Final[Mapping[type, Callable[[Raw], Value]]] = cast(
     Mapping[type, Callable[[Raw], Value]],
     {
         str: _text,
-        int: float,
+        float: _number,
+        int: lambda cell: _number(float(cell)),
         bool: lambda cell: NoValue(f"the truth value {str(cell).upper()}"),
         date: lambda cell: Day(cell.toordinal()),
         datetime: lambda cell: Day(cell.toordinal()),

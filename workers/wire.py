@@ -25,7 +25,7 @@ class NoValue(Struct, frozen=True, array_like=True, tag="none", gc=False):
     holds: str
 
 
-Value = str | float | Day | NoValue | None
+Value = str | int | float | Day | NoValue | None
 
 
 class Head(Struct, frozen=True, tag="head"):

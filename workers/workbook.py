@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from datetime import date
 from decimal import Decimal
+from functools import lru_cache
 from math import isfinite
 from typing import Final, Generic, TypeVar
 
@@ -29,13 +30,15 @@ from credit_es.domain.rows import CustomerRow, LoanRow, read_customer, read_loan
 from workers.archive import WorkbookError, check_archive
 from workers.guard import Limits, parse_in_child
 from workers.headings import COLUMNS
-from workers.wire import Day, End, Head, NoValue, Rows, Value
+from workers.wire import Day, End, Head, NoValue, Rows
 
 __all__ = ["Limits", "Sheet", "WorkbookError", "read_customers", "read_loans"]
 
 DEFAULT_LIMITS: Final = Limits()
 
 _MOST_FAULTS: Final = 1_000_000
+_NUMBERS_KEPT: Final = 4_096
+"""Rates repeat."""
 _COLUMN_MISSING: Final = {
     "age": ("AGE_UNKNOWN", "the workbook has no column for the age; it stays unknown for all"),
     "phone_number": (
@@ -96,7 +99,10 @@ def _read(content: bytes, workbook: WorkbookKind, rule: RowRule[Row], limits: Li
             if not isinstance(message, Rows):
                 break
             for number, values in message.rows:
-                cells = dict(zip(head.columns, map(_cell, values), strict=True))
+                cells = {
+                    field: value if isinstance(value, (str, int)) else _cell(value)
+                    for field, value in zip(head.columns, values, strict=True)
+                }
                 row, found = rule(number, cells, head.columns, head.sheet)
                 findings += found
                 if row is None:
@@ -136,16 +142,21 @@ def _missing_columns(workbook: WorkbookKind, head: Head) -> list[Finding]:
     ]
 
 
-def _cell(value: Value) -> Cell:
+def _cell(value: float | Day | NoValue | None) -> Cell:
     if isinstance(value, float):
         if value.is_integer():
             return int(value)
         if not isfinite(value):
             return Unreadable("a number that is too large")
-        # Excel keeps and shows 15 digits: 13.459999999999999 is the 13.46 someone wrote.
-        return Decimal(f"{value:.15g}")
+        return _shown(value)
     if isinstance(value, Day):
         return date.fromordinal(value.ordinal)
     if isinstance(value, NoValue):
         return Unreadable(value.holds)
     return value
+
+
+@lru_cache(_NUMBERS_KEPT)
+def _shown(value: float) -> Decimal:
+    # Excel keeps and shows 15 digits: 13.459999999999999 is the 13.46 someone wrote.
+    return Decimal(f"{value:.15g}")

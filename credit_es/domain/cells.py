@@ -130,6 +130,8 @@ class RowCells:
     def whole(self, field: str, *, low: int, high: int) -> int:
         """Read a whole number from ``low`` to ``high``; 36.0 is 36."""
         value = self._number(field, low=low, high=high)
+        if isinstance(value, int):
+            return value
         if value != (whole := int(value)):
             self.reject(field, "NOT_WHOLE", f"{short(value)} is not a whole number")
         return whole
@@ -138,7 +140,7 @@ class RowCells:
         """Read an amount or a rate from ``low`` to ``high``, exact, written with two places."""
         value = self._number(field, low=low, high=high)
         exact = Decimal(value).quantize(CENT)
-        if exact != value:
+        if not isinstance(value, int) and exact != value:
             message = f"{short(value)} has more than two decimal places; nothing is rounded here"
             self.reject(field, "MORE_THAN_TWO_PLACES", message)
         return exact
@@ -164,9 +166,10 @@ class RowCells:
 
     def day(self, field: str) -> date:
         """Read a date: a date cell, or ISO text such as 2017-03-09."""
+        given = self._cells.get(field)
+        if isinstance(given, date):
+            return given
         cell = self._required(field)
-        if isinstance(cell, date):
-            return cell
         if isinstance(cell, str) and (iso := _ISO_DATE.fullmatch(cell)):
             try:
                 return date(int(iso[1]), int(iso[2]), int(iso[3]))
@@ -199,7 +202,8 @@ class RowCells:
 
     def _number(self, field: str, *, low: int | Decimal, high: int) -> int | Decimal:
         """Read a number; zero, which passes all later checks, where it is none or out of range."""
-        value = number_of(self._cells.get(field))
+        given = self._cells.get(field)
+        value = given if isinstance(given, int) else number_of(given)
         if value is None:
             cell = self._required(field)
             if cell is not None and not isinstance(cell, Unreadable):

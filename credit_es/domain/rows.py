@@ -11,6 +11,7 @@ is imported as said; what a person should know about it is a finding on the acce
 from collections.abc import Mapping
 from datetime import date
 from decimal import ROUND_HALF_UP, Decimal
+from functools import lru_cache
 from typing import Final
 
 from msgspec import Struct
@@ -45,6 +46,7 @@ HIGHEST_RATE: Final = 10_000
 LOAN_ID_LENGTH: Final = 100
 
 _ZERO: Final = Decimal(0)
+_GROWTHS_KEPT: Final = 4_096
 _PHONE_MARKS: Final = str.maketrans("", "", "+-() \u00a0")
 _LONGEST_PHONE: Final = 18
 
@@ -238,8 +240,13 @@ def _usual_payment(loan: LoanRow) -> Decimal:
     That is annual compounding over whole years, not the installment of ``schedule`` (design,
     section 8); all 782 real loans follow it.
     """
-    growth = (1 + loan.annual_rate / 100) ** (loan.tenure_months // 12)
+    growth = _growth(loan.annual_rate, loan.tenure_months // 12)
     return (loan.amount * growth / loan.tenure_months).to_integral_value(ROUND_HALF_UP)
+
+
+@lru_cache(_GROWTHS_KEPT)
+def _growth(annual_rate: Decimal, years: int) -> Decimal:
+    return (1 + annual_rate / 100) ** years
 
 
 def _months_between(start: date, end: date) -> int:
