@@ -276,8 +276,9 @@ def highest(recorder: LogRecorder) -> int:
     return recorder.max_notification_id() or 0
 
 
-def test_a_rebuild_takes_its_time_whatever_a_request_is_allowed(house: House) -> None:
+@pytest.mark.parametrize("allowed", ["idle_session_timeout", "statement_timeout"])
+def test_a_rebuild_takes_its_time_whatever_a_request_is_allowed(house: House, allowed: str) -> None:
     happen(house.lending, 1)
-    impatient = f"{house.url}&options=-cidle_session_timeout%3D100ms"
+    impatient = f"{house.url}&options=-c{allowed}%3D200ms"
     with rebuilder(impatient, house.schema) as builder:
-        assert builder.rebuild(CUSTOMERS, lambda *_: time.sleep(0.3)).rows == 2
+        assert builder.rebuild(CUSTOMERS, lambda *_: time.sleep(0.5)).rows == 2
