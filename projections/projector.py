@@ -38,8 +38,8 @@ from projections.tables import PROJECTIONS, LiveTable, TableOf, leader_of, live_
 
 log = structlog.get_logger()
 
-BUSY_S: Final = 0.02
-IDLE_S: Final = 0.05
+POLL_S: Final = 0.05
+"""How late a list may be at best; decision record 11."""
 STAND_BY_S: Final = 1.0
 LEAD: Final = "SELECT pg_try_advisory_lock(hashtextextended('credit-es/projector/' || %s, 0))"
 MOVE: Final = SQL(
@@ -207,7 +207,7 @@ def _follow(
         if count:
             log.debug("batch", events=count, seconds=time.monotonic() - started)
         if count < BATCH:
-            stop.wait(BUSY_S if count else IDLE_S)
+            stop.wait(POLL_S)
 
 
 def _may_lead(conn: Connection[TupleRow], projection: Projection[Any], schema: str) -> bool:
