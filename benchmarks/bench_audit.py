@@ -26,7 +26,7 @@ from benchmarks.history import copy_history
 from credit_es.application import Lending
 from credit_es.audit.backtest import Question, Tallies, backtest
 from credit_es.audit.dossiers import dossiers
-from credit_es.audit.history import history
+from credit_es.audit.history import whole_history
 from credit_es.audit.replay import first_failing, policies_of
 from credit_es.audit.search import find, topic_of
 from credit_es.domain.policy import load_policy
@@ -97,7 +97,7 @@ def main() -> None:
         log = lending.reader
         indexed = index_all(server.url, lending)
         say(f"  {indexed:,.0f} facts/s indexed")
-        whole = p50_ms(lambda: history(log, "customer", str(long)))
+        whole = p50_ms(lambda: list(whole_history(log, "customer", str(long))))
         rows: list[tuple[Any, ...]] = [
             (f"history of {LONG:,} facts", whole, asked(whole, at_most=HISTORY_MS))
         ]

@@ -1,6 +1,7 @@
 """Every fact about a customer, a loan or an application, in order, with its source."""
 
 import re
+from collections.abc import Iterator
 from datetime import date, datetime
 from typing import Final, Literal, get_args
 from uuid import UUID
@@ -20,6 +21,7 @@ Subject = Literal["customer", "loan", "application"]
 """What a history may be of."""
 REQUEST: Final = "request/"
 """Before the id of a request that is part of a larger trace, which then is the correlation."""
+PAGE: Final = 1000
 SUBJECTS: Final[tuple[Subject, ...]] = get_args(Subject)
 
 
@@ -61,10 +63,8 @@ class ToldFact(Struct, frozen=True, kw_only=True):
     source: Source
 
 
-def history(
-    log: Log, subject: Subject, name: str, *, after: int = 0, limit: int | None = None
-) -> list[ToldFact]:
-    """The facts of one stream beyond version ``after``, in order.
+def history(log: Log, subject: Subject, name: str, *, after: int = 0, limit: int) -> list[ToldFact]:
+    """A page of the facts of one stream beyond version ``after``, in order.
 
     ``name`` is the number of a customer or loan, the id of an application. Raises
     ``UnknownSubjectError``.
@@ -74,6 +74,23 @@ def history(
     if not placed and log.event(stream, 1) is None:
         raise UnknownSubjectError(subject, name)
     return [told(each) for each in placed]
+
+
+def whole_history(log: Log, subject: Subject, name: str) -> Iterator[ToldFact]:
+    """All facts of one stream in order, of which a page at a time is in memory.
+
+    Raises ``UnknownSubjectError`` at once.
+    """
+    first = history(log, subject, name, limit=PAGE)
+
+    def pages() -> Iterator[ToldFact]:
+        page = first
+        yield from page
+        while len(page) == PAGE:
+            page = history(log, subject, name, after=page[-1].version, limit=PAGE)
+            yield from page
+
+    return pages()
 
 
 def told(placed: Placed) -> ToldFact:

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
@@ -61,6 +61,15 @@ def settings() -> Settings:
 def print_json(document: object) -> None:
     """One JSON document on stdout, for machines."""
     typer.echo(msgspec.json.format(msgspec.json.encode(document)).decode())
+
+
+def print_json_array(items: Iterable[object]) -> None:
+    """One JSON array on stdout, an item in memory at a time."""
+    before = "["
+    for item in items:
+        typer.echo(before + msgspec.json.encode(item).decode(), nl=False)
+        before = ",\n "
+    typer.echo("[]" if before == "[" else "]")
 
 
 @contextmanager

@@ -8,10 +8,13 @@ import msgspec
 import pytest
 from typer.testing import CliRunner
 
+from credit_es.audit.history import whole_history
 from credit_es.cli.context import CommandError, ExitCode
 from credit_es.cli.main import app
 from tests.api.client import Api, environment_of
 from tests.api.test_ingestions import history, work
+from tests.domain.facts import CUSTOMER, declined, registered
+from tests.store.given import BY
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
@@ -107,6 +110,26 @@ def test_a_history_comes_in_pages_that_name_the_next(api: Api) -> None:
         path = page.json["next"]
         assert page.headers.get("Link") == (f'<{path}>; rel="next"' if path else None)
     assert versions == [1, 2, 3, 4, 5]
+
+
+def test_a_history_of_many_facts_is_read_a_page_at_a_time(api: Api, shell: Shell) -> None:
+    lending = api.services.lending
+    lending.record([(1, registered(CUSTOMER))], BY)
+    lending.record([(version, declined("OVER_LIMIT")) for version in range(2, 2503)], BY)
+
+    def requests() -> int:
+        return lending.database.pool.get_stats()["requests_num"]
+
+    before = requests()
+    facts = whole_history(lending.reader, "customer", str(CUSTOMER))
+    assert next(facts).version == 1
+    assert requests() == before + 1
+    assert [fact.version for fact in facts] == [*range(2, 2503)]
+    assert requests() == before + 3
+    told = msgspec.json.decode(shell.run("history", "customer", str(CUSTOMER), "--json"))
+    assert [fact["version"] for fact in told] == [*range(1, 2503)]
+    assert len(shell.run("history", "customer", str(CUSTOMER), "--csv").splitlines()) == 2503
+    assert shell.run("history", "customer", str(CUSTOMER)).count("position") == 3
 
 
 @pytest.mark.parametrize(

@@ -26,17 +26,16 @@ def history(
     """Every fact in order: where, what, when it was true, when we learned it, from whom."""
     settings = context.settings()
     from credit_es.application import Lending  # noqa: PLC0415
-    from credit_es.audit.history import UnknownSubjectError  # noqa: PLC0415
-    from credit_es.audit.history import history as facts_of  # noqa: PLC0415
+    from credit_es.audit.history import UnknownSubjectError, whole_history  # noqa: PLC0415
 
     # Of the primary, where there is a replica, too: a late history would not say what it lacks.
     log = Lending(settings, pool_size=1).reader
     with closing(log.database):
         try:
-            facts = facts_of(log, subject, name)
+            facts = whole_history(log, subject, name)
         except UnknownSubjectError as error:
             raise CommandError(f"Not found: {error}.", ExitCode.NOT_FOUND) from error
-    output.show(facts, HEADINGS, map(row, facts), as_json=as_json, as_csv=as_csv)
+        output.show(facts, HEADINGS, map(row, facts), as_json=as_json, as_csv=as_csv)
 
 
 def row(fact: "ToldFact") -> tuple[output.Cell, ...]:

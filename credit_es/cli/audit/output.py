@@ -6,16 +6,20 @@ numbers.
 
 import csv
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Annotated
+from itertools import islice
+from typing import Annotated, Final
 
 import typer
 
 from credit_es.audit.cells import harmless
 from credit_es.cli import context
 from credit_es.cli.context import CommandError, ExitCode
+
+ROWS_A_TABLE: Final = 1000
+"""A table is laid out as a whole: more rows than that are several."""
 
 Cell = str | int | Decimal | date | datetime | bool | None
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
@@ -30,10 +34,15 @@ def show(
     as_json: bool,
     as_csv: bool,
 ) -> None:
-    """Print a result: ``document`` for machines, ``rows`` for people and spreadsheets."""
+    """Print a result: ``document`` for machines, ``rows`` for people and spreadsheets.
+
+    A document that is an iterator is written as an array, one after the other.
+    """
     if as_json and as_csv:
         raise CommandError("Give --json or --csv, not both.", ExitCode.USAGE)
-    if as_json:
+    if as_json and isinstance(document, Iterator):
+        context.print_json_array(document)
+    elif as_json:
         context.print_json(document)
     elif as_csv:
         writer = csv.writer(sys.stdout, lineterminator="\n")
@@ -62,12 +71,18 @@ def _table(headings: Sequence[str], rows: Iterable[Sequence[Cell]]) -> None:
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    table = Table()
-    for heading in headings:
-        table.add_column(heading, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(_for_people(cell)) for cell in row))
-    Console().print(table)
+    console, waiting = Console(), iter(rows)
+    page = list(islice(waiting, ROWS_A_TABLE))
+    while True:
+        table = Table()
+        for heading in headings:
+            table.add_column(heading, overflow="fold")
+        for row in page:
+            table.add_row(*(Text(_for_people(cell)) for cell in row))
+        console.print(table)
+        page = list(islice(waiting, ROWS_A_TABLE))
+        if not page:
+            return
 
 
 def _for_people(cell: Cell) -> str:
