@@ -4,9 +4,7 @@ A message that is lost costs a delay, never an ingestion: a sweep sends it again
 waits long for Redis, and nothing fails without it.
 """
 
-import signal
 import time
-from threading import Event as Stop
 from typing import Final
 from uuid import UUID
 
@@ -18,7 +16,7 @@ from dramatiq.errors import BrokerConnectionError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from credit_es.settings import Settings, SettingsError
+from credit_es.settings import SettingsError
 
 log = structlog.get_logger()
 
@@ -81,16 +79,3 @@ class Broker:
             return int(self.client.zcount(self._workers, time.time() - ALIVE_S, "+inf"))
         except redis.RedisError:
             return 0
-
-
-def serve(settings: Settings) -> None:
-    """Ingest until SIGTERM or SIGINT; a job that is running then is taken up by the next worker."""
-    from workers.ingestion import IngestionWorker  # noqa: PLC0415 - it knows this module
-
-    stop = Stop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    worker = IngestionWorker(settings)
-    worker.start()
-    worker.sweep_until(stop)
-    worker.stop()

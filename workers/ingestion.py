@@ -5,6 +5,7 @@ reached, and what a dead worker left, a sweep sends again.
 """
 
 import os
+import signal
 import socket
 import time
 from collections.abc import Callable
@@ -176,3 +177,14 @@ class IngestionWorker:
             self._importing.ingestions.release(ingestion_id)
         except StoreUnavailableError as error:
             log.warning("ingestion not given back", error=str(error).strip())
+
+
+def serve(settings: Settings) -> None:
+    """Ingest until SIGTERM or SIGINT; a job that is running then is taken up by the next worker."""
+    stop = Stop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    worker = IngestionWorker(settings)
+    worker.start()
+    worker.sweep_until(stop)
+    worker.stop()

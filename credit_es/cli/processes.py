@@ -31,7 +31,7 @@ def projector() -> None:
 def worker() -> None:
     """Ingest workbooks as they come until stopped."""
     settings = _begin("worker")
-    from workers.broker import serve  # noqa: PLC0415
+    from workers.ingestion import serve  # noqa: PLC0415
 
     serve(settings)
 
