@@ -110,8 +110,8 @@ class Rebuilder:
         """Build the next version from the log and let the view show it.
 
         ``shards`` processes fold at once, by default one a core, and none for a small log. Raises
-        ``RebuildError`` at a fact that the fold cannot digest, with its position, and where a shard
-        was lost; the table that serves goes on serving then.
+        ``RebuildError`` at a fact that the fold cannot digest, with its position, ``ShardError``
+        where a shard was lost; the table that serves goes on serving then.
         """
         started = time.monotonic()
         version = next_version(self._conn, projection, self._schema)
@@ -119,15 +119,13 @@ class Rebuilder:
         head = self._reader.recorder.safe_position(0)
         count = shards or (CORES if head > SMALL else 1)
         table.create(self._conn)
-        try:
+        with self._or_drop(table):
             ranges = shards_of(table, url=self._url, head=head, count=count) if head else []
             rows = build(ranges, lambda share: progress(int(head * share), head), self._look)
             table.build_keys(self._conn)
             reached = self._catch_up(table, head, progress)
-        except PoisonError as error:
-            raise RebuildError(self._where(error)) from error
-        served = live_table(self._conn, projection, self._schema)
-        self._swap(table, reached)
+            served = live_table(self._conn, projection, self._schema)
+            self._swap(table, reached)
         self._drop_all_but(projection, {version, served.version if served else version})
         return Rebuilt(
             projection=projection.name,
@@ -156,6 +154,18 @@ class Rebuilder:
         """Let a poisoned projection go on where it stopped; False where it is not poisoned."""
         values = (projection.name,)
         return self._conn.execute(in_schema(CLEAR_PROBLEM, self._schema), values).rowcount > 0
+
+    @contextmanager
+    def _or_drop(self, table: TableOf) -> Iterator[None]:
+        """Leave nothing of what cannot be finished: a disk that it filled stays full for all."""
+        try:
+            yield
+        except (PoisonError, ShardError, psycopg.Error) as error:
+            if not self._conn.closed:
+                table.drop(self._conn)
+            if isinstance(error, PoisonError):
+                raise RebuildError(self._where(error)) from error
+            raise
 
     def _catch_up(self, table: TableOf, reached: int, progress: Progress) -> int:
         """Fold what came meanwhile, and what came while that was folded; returns the position.

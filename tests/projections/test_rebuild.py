@@ -115,6 +115,7 @@ def test_a_rebuild_that_meets_poison_says_where_and_leaves_the_old_table_serving
     with pytest.raises(RebuildError, match=told), house.rebuilder() as builder:
         builder.rebuild(LOANS, shards=shards)
     live(house, 1)
+    assert "loans_v2" not in house.tables()
     assert house.reads.loan(loan)[0].number == loan  # the row holds what was folded before
 
 
