@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from falcon.testing import Result
+from openpyxl import load_workbook
 
 from api.openapi import ZIP
 from credit_es.audit.cells import FORMULAS
@@ -72,6 +73,16 @@ def test_no_cell_of_a_csv_is_one_that_a_spreadsheet_calculates(lent: Api) -> Non
     cells = [cell for row in csv.reader(io.StringIO(lines)) for cell in row]
     assert "'=cmd()" in cells
     assert [cell for cell in cells if cell.startswith(FORMULAS)] == []
+
+
+def test_no_cell_of_a_workbook_is_one_that_excel_calculates(api: Api) -> None:
+    customer = api.register(first_name="=1+1", last_name="@SUM(1)")
+    api.apply(customer)
+    for path in (f"/customers/{customer}/statement.xlsx", "/audit/portfolio-report.xlsx"):
+        book = load_workbook(io.BytesIO(api.get(path).content))
+        cells = [cell for sheet in book for row in sheet.iter_rows() for cell in row]
+        assert cells
+        assert [cell.value for cell in cells if cell.data_type == "f"] == [], path
 
 
 def test_a_selection_has_what_was_selected(lent: Api) -> None:

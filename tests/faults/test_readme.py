@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 import urllib.request
+import zipfile
 from pathlib import Path
 
 import duckdb
@@ -74,9 +75,13 @@ def test_the_tours_run_as_written(new_service: Service, tmp_path: Path) -> None:
     assert "all is well." in said
     assert "it comes out the same" in said
     assert re.search(r"All \d+ decisions of the log come out the same", said)
+    assert '"step":"score"' in said
+    assert '"same":true' in said
     assert "imported:" in said
+    assert '"against":"standard"' in said
     assert (tmp_path / "backtest.svg").stat().st_size > 0
     assert "The export is what the log says." in said
+    assert zipfile.ZipFile(tmp_path / "facts.zip").namelist() == ["facts.csv", "manifest.json"]
     query = tour(AUDITING, "duckdb", "sql").replace("export/", f"{tmp_path}/export/")
     result = duckdb.sql(query)
     assert result is not None
