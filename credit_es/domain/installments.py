@@ -4,14 +4,13 @@ from collections.abc import Iterator
 from datetime import date
 from decimal import Decimal
 from enum import StrEnum
-from itertools import pairwise
 from typing import Literal
 
 from msgspec import Struct
 
-from credit_es.domain.loan import ZERO, Loan, plan_of
+from credit_es.domain.loan import ZERO, Loan
 from credit_es.domain.schedule import months_later
-from credit_es.domain.standing import amortized, paid_days, received
+from credit_es.domain.standing import amortized, paid_days, plans_until, received
 
 
 class InstallmentStatus(StrEnum):
@@ -99,9 +98,7 @@ def _of_workbook(loan: Loan, on: date) -> Iterator[ScheduledInstallment]:
 
 def _computed(loan: Loan, on: date) -> Iterator[ScheduledInstallment]:
     days = paid_days(loan)
-    plans = loan.plans or (plan_of(loan),)
-    ends = [following.after for _, following in pairwise(plans)] + [plans[-1].last]
-    for plan, end in zip(plans, ends, strict=True):
+    for plan, end in plans_until(loan):
         balance = plan.principal
         for row in amortized(loan, plan).rows[: end - plan.after]:
             number = plan.after + row.number

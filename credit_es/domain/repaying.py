@@ -31,6 +31,7 @@ from credit_es.domain.standing import (
     left_to_pay,
     outstanding_principal,
     received,
+    to_pay,
 )
 from credit_es.domain.values import Keep, Plan
 
@@ -147,7 +148,7 @@ def decide_repayment(loan: Loan, command: Repay, *, today: date) -> RepaymentRec
         customer_number=loan.customer_number,
         amount=command.amount,
         reference=command.reference,
-        installments_paid=tuple(range(before.paid + 1, after.paid + 1)),
+        installments_paid=_between(loan, before.paid, after.paid),
     )
 
 
@@ -204,7 +205,7 @@ def _prepaid(loan: Loan, command: Repay) -> LoanPrepaid:
         customer_number=loan.customer_number,
         amount=command.amount,
         reference=command.reference,
-        installments_paid=tuple(range(filled(loan).paid + 1, owed.after + 1)),
+        installments_paid=_between(loan, filled(loan).paid, owed.after),
         waiting=owed.waiting,
         arrears=owed.arrears,
         accrued_interest=owed.accrued_interest,
@@ -213,6 +214,11 @@ def _prepaid(loan: Loan, command: Repay) -> LoanPrepaid:
         plan=plan,
         ends_on=command.paid_on if closes else months_later(loan.opened_on, plan.last),
     )
+
+
+def _between(loan: Loan, before: int, after: int) -> tuple[int, ...]:
+    """The installments that money fills from ``before`` to ``after``; of 0.00 there is none."""
+    return tuple(number for number in to_pay(loan) if before < number <= after)
 
 
 def _plan_after(loan: Loan, command: Repay, owed: Payoff, principal: Decimal) -> Plan:

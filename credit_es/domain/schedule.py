@@ -1,5 +1,6 @@
 """Installments and amortization schedules of reducing-balance loans."""
 
+from bisect import bisect_left
 from calendar import monthrange
 from collections.abc import Iterator
 from datetime import date
@@ -7,6 +8,7 @@ from decimal import Decimal
 from fractions import Fraction
 from functools import lru_cache
 from itertools import accumulate
+from math import expm1, log1p
 from typing import Final
 
 from msgspec import Struct
@@ -78,14 +80,10 @@ def month_interest(
 
 
 class Amortization(Struct, frozen=True, kw_only=True):
-    """A whole schedule; ``due[k]`` is what its first k installments come to, ``due[0]`` nothing.
-
-    ``payments`` is how many of them there is something to pay of.
-    """
+    """A whole schedule; ``due[k]`` is what its first k installments come to, ``due[0]`` nothing."""
 
     rows: tuple[Installment, ...]
     due: tuple[Decimal, ...]
-    payments: int
 
 
 @lru_cache(maxsize=256)
@@ -106,19 +104,38 @@ def amortization(
     return Amortization(
         rows=rows,
         due=(*accumulate(parts, initial=Decimal("0.00")),),
-        payments=sum(part > 0 for part in parts),
     )
 
 
-@lru_cache(maxsize=4096)
-def payments(principal: Decimal, annual_rate: Decimal, tenure_months: int, payment: Decimal) -> int:
-    """How many installments of a schedule there is something to pay of.
+def to_pay(
+    principal: Decimal,
+    annual_rate: Decimal,
+    tenure_months: int,
+    payment: Decimal,
+    first_interest: Decimal | None = None,
+) -> range:
+    """The numbers of those installments of a schedule that there is something to pay of.
 
-    Rounding up may pay a loan off early, and a row of 0.00 counts as paid: 3.33 over 600 months at
-    0 % is paid in 333 (design, section 6).
+    An installment rounded up may pay a loan off early: 3.33 over 600 months at 0 % is paid in 333.
+    One that rounds to 0.00 leaves all of it to the last (design, section 6).
     """
-    rows = schedule(principal, annual_rate, tenure_months, payment=payment)
-    return sum(row.principal + row.interest > 0 for row in rows)
+    if not payment:
+        return range(max(tenure_months, 1), tenure_months + 1)
+    if first_interest is None and _lasts(principal, annual_rate, tenure_months, payment):
+        return range(1, tenure_months + 1)
+    whole = amortization(principal, annual_rate, tenure_months, payment, first_interest)
+    return range(1, bisect_left(whole.due, whole.due[-1]) + 1)
+
+
+def _lasts(principal: Decimal, annual_rate: Decimal, tenure_months: int, payment: Decimal) -> bool:
+    """Whether something is certainly left for the last installment, without the rows before it.
+
+    A decision asks this of every loan. The cent covers what a month's interest loses by rounding,
+    and what a float does.
+    """
+    rate, months = float(annual_rate) / 1200, tenure_months - 1
+    worth = -expm1(-months * log1p(rate)) / rate if rate else months
+    return float(principal) > (float(payment) + 0.01) * worth
 
 
 def months_later(day: date, months: int) -> date:

@@ -3,13 +3,16 @@
 Money is not divided when it comes: which installments it has filled follows from the sum of the
 repayments in the order of their days, so that one recorded late or taken back moves all others to
 where they belong.
+
+An installment of 0.00 counts as paid: it is neither left to pay nor due, and never late.
 """
 
 from bisect import bisect_right
+from collections.abc import Iterator
 from datetime import date
 from decimal import Decimal
 from enum import StrEnum
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -20,8 +23,8 @@ from credit_es.domain.schedule import (
     amortization,
     due_by,
     months_later,
-    payments,
 )
+from credit_es.domain.schedule import to_pay as to_pay_of
 from credit_es.domain.values import Plan
 
 
@@ -43,6 +46,13 @@ def amortized(loan: Loan, plan: Plan) -> Amortization:
         plan.installment,
         plan.first_interest,
     )
+
+
+def plans_until(loan: Loan) -> Iterator[tuple[Plan, int]]:
+    """The plans of a loan granted here, each with the last installment that was paid under it."""
+    plans = loan.plans or (plan_of(loan),)
+    ends = [following.after for _, following in pairwise(plans)]
+    return zip(plans, [*ends, plans[-1].last], strict=True)
 
 
 def received(loan: Loan) -> list[Repayment]:
@@ -121,21 +131,49 @@ def fill(after: int, due: tuple[Decimal, ...], money: list[Repayment]) -> Filled
     )
 
 
+def to_pay(loan: Loan) -> list[int]:
+    """The numbers of the installments that there is something to pay of, of those agreed."""
+    return [number for run in _runs(loan) for number in run]
+
+
 def installments_of(loan: Loan) -> int:
-    """How many installments there are to pay, of those agreed; rows of 0.00 are none."""
+    """How many installments there are to pay, of those agreed."""
+    return sum(map(len, _runs(loan)))
+
+
+def _runs(loan: Loan) -> list[range]:
     if loan.emis_on_time is not None:
-        return loan.tenure_months
+        return [range(1, loan.tenure_months + 1)]
     if not loan.plans:
-        return payments(loan.amount, loan.annual_rate, loan.tenure_months, loan.installment)
-    plan = loan.plans[-1]
-    return plan.after + amortized(loan, plan).payments
+        return [to_pay_of(loan.amount, loan.annual_rate, loan.tenure_months, loan.installment)]
+    return [
+        range(plan.after + run.start, min(plan.after + run.stop, end + 1))
+        for plan, end in plans_until(loan)
+        for run in [_run_of(loan, plan)]
+    ]
+
+
+def _run_of(loan: Loan, plan: Plan) -> range:
+    count = plan.last - plan.after
+    return to_pay_of(plan.principal, loan.annual_rate, count, plan.installment, plan.first_interest)
+
+
+def _payable(loan: Loan, number: int) -> int:
+    """How many of the installments up to a number there is something to pay of."""
+    return sum([max(min(run.stop - 1, number) - run.start + 1, 0) for run in _runs(loan)])
 
 
 def repayments_left(loan: Loan) -> int:
     """Installments not paid yet; a workbook's total is taken at its word, never below zero."""
+    return max(installments_of(loan) - _paid(loan), 0)
+
+
+def _paid(loan: Loan) -> int:
+    """How many installments are paid, of those to pay; a workbook may count more than it has."""
+    by_workbook = loan.emis_on_time or 0
     if not loan.repayments:
-        return max(installments_of(loan) - (loan.emis_on_time or 0), 0)
-    return max(installments_of(loan) - max(filled(loan).paid, loan.emis_on_time or 0), 0)
+        return by_workbook
+    return max(_payable(loan, filled(loan).paid), by_workbook)
 
 
 def left_to_pay(loan: Loan) -> Decimal:
@@ -195,20 +233,21 @@ def installments_due(loan: Loan, on: date) -> int:
     Of a loan paid off early only those due before the closing count, of one written off those due
     until then (design, section 6).
     """
-    if not loan.repayments and loan.written_off_on is None:
-        # Rows of 0.00 are not left out: nothing is on time, so they change no score, and to find
-        # them is most of the work of a decision.
-        return due_by(loan.opened_on, loan.tenure_months, on)
-    count = installments_of(loan)
-    due = due_by(loan.opened_on, count, on)
+    return _payable(loan, _last_due(loan, on))
+
+
+def _last_due(loan: Loan, on: date) -> int:
+    """The number of the last installment that counts as due by ``on``; 0 where none does."""
+    due = due_by(loan.opened_on, loan.tenure_months, on)
     closed = closed_on(loan)
     if closed is None:
         return due
-    until = due_by(loan.opened_on, count, closed)
     if loan.written_off_on is not None:
-        return min(due, until)
-    if closed >= months_later(loan.opened_on, count) and not _is_paid_off(loan):
-        return due
+        return min(due, due_by(loan.opened_on, loan.tenure_months, closed))
+    last = max((run[-1] for run in _runs(loan) if run), default=0)
+    until = due_by(loan.opened_on, last, closed)
+    if closed >= months_later(loan.opened_on, last) and not _is_paid_off(loan):
+        return min(due, last)
     return min(due, until - (until > 0 and months_later(loan.opened_on, until) == closed))
 
 
@@ -223,14 +262,15 @@ def installments_on_time(loan: Loan, on: date) -> int:
     A workbook gives only a total: of it count those that can have been due. Of those filled here
     each that was full by its due date.
     """
-    due = installments_due(loan, on)
+    due = _last_due(loan, on)
     by_workbook = min(loan.emis_on_time or 0, due)
     if not loan.repayments:
         return by_workbook
+    days = paid_days(loan)
     return by_workbook + sum(
-        day is not None and day <= months_later(loan.opened_on, number)
-        for number, day in enumerate(paid_days(loan)[:due], 1)
-        if number > by_workbook
+        (day := days[number - 1]) is not None and day <= months_later(loan.opened_on, number)
+        for number in to_pay(loan)
+        if by_workbook < number <= min(due, len(days))
     )
 
 
@@ -272,5 +312,4 @@ def status_of(loan: Loan, on: date) -> Status:
         return Status.WRITTEN_OFF
     if not is_current(loan, on):
         return Status.CLOSED
-    paid = max(filled(loan).paid, loan.emis_on_time or 0) if loan.repayments else loan.emis_on_time
-    return Status.OVERDUE if installments_due(loan, on) > (paid or 0) else Status.CURRENT
+    return Status.OVERDUE if installments_due(loan, on) > _paid(loan) else Status.CURRENT

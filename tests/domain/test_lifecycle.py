@@ -23,6 +23,7 @@ from credit_es.domain.repaying import (
 )
 from credit_es.domain.schedule import installment, months_later
 from credit_es.domain.standing import (
+    Status,
     closed_on,
     filled,
     installments_due,
@@ -32,13 +33,16 @@ from credit_es.domain.standing import (
     paid_days,
     received,
     repayments_left,
+    status_of,
 )
 from credit_es.domain.statement import statement
 from credit_es.domain.values import Keep
 from tests.domain.facts import CUSTOMER
 from tests.scenario import PROPERTY
 
-CENTS = st.integers(1, 3_000_000).map(lambda cents: Decimal(cents).scaleb(-2))
+CENTS = st.one_of(st.integers(1, 100), st.integers(1, 3_000_000)).map(
+    lambda cents: Decimal(cents).scaleb(-2)
+)
 FAR = date(2100, 1, 1)
 
 
@@ -52,7 +56,9 @@ class Life(RuleBasedStateMachine):
         self.today = date(2024, 1, 31)
 
     @initialize(
-        amount=st.integers(1, 5_000_000).map(lambda cents: Decimal(cents).scaleb(-2)),
+        amount=st.one_of(st.integers(1, 100), st.integers(1, 5_000_000)).map(
+            lambda cents: Decimal(cents).scaleb(-2)
+        ),
         rate=st.sampled_from(["0.00", "0.01", "8.50", "12.00", "100.00"]).map(Decimal),
         tenure=st.integers(1, 30),
         opened_on=st.sampled_from([date(2024, 1, 31), date(2024, 2, 29), date(2023, 12, 15)]),
@@ -175,6 +181,9 @@ class Life(RuleBasedStateMachine):
         assert paid == sorted(paid, reverse=True)
         left = sum(not one for one in paid)
         assert left == repayments_left(self.loan)
+        late = InstallmentStatus.OVERDUE in statuses
+        if is_current(self.loan, self.today):
+            assert (status_of(self.loan, self.today) is Status.OVERDUE) == late
         on_time = installments_on_time(self.loan, self.today)
         assert 0 <= on_time <= installments_due(self.loan, self.today)
 

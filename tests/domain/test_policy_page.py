@@ -11,7 +11,7 @@ from credit_es.domain.customer import approved_limit
 from credit_es.domain.lending import ApplyForLoan
 from credit_es.domain.loan import evolve
 from credit_es.domain.policy import Policy, judge, parse_policy
-from credit_es.domain.schedule import installment
+from credit_es.domain.schedule import installment, schedule
 from credit_es.domain.standing import installments_due, installments_on_time, repayments_left
 from credit_es.domain.values import Verdict
 from tests.domain.facts import apply, closed_loan, imported_loan, opened, registered
@@ -95,6 +95,17 @@ def test_the_slabs_are_as_told() -> None:
         payment = installment(Decimal(10_000), rate, 24)
         assert f"| {score} | {decision} | {rate} %, {payment} a month |" in PAGE
     assert f"exceed {STANDARD.burden_percent} % of the monthly income" in TEXT
+
+
+def test_installments_of_nothing_are_as_told() -> None:
+    def to_pay(amount: str) -> list[int]:
+        terms = Decimal(amount), Decimal(0), 600
+        rows = schedule(*terms)
+        assert {row.principal for row in rows if row.principal} <= {Decimal("0.01"), terms[0]}
+        return [row.number for row in schedule(*terms) if row.principal]
+
+    assert f"0 % has {len(to_pay('3.33'))} installments of 0.01" in TEXT
+    assert to_pay("1.00") == [600]
 
 
 def test_the_limits_at_registration_are_as_told() -> None:

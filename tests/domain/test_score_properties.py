@@ -13,6 +13,7 @@ from credit_es.domain.customer import Customer
 from credit_es.domain.lending import ApplyForLoan, decide_loan
 from credit_es.domain.loan import Loan
 from credit_es.domain.policy import Policy, judge
+from credit_es.domain.schedule import schedule
 from credit_es.domain.score import score
 from credit_es.domain.standing import is_current
 from credit_es.domain.values import Basis, Reason, Terms
@@ -62,10 +63,20 @@ loans = st.builds(
 histories = st.lists(loans, max_size=6)
 
 
+def plain_due(loan: Loan, on: date) -> int:
+    """The installments due that are not 0.00; a workbook's payment stands for all of them."""
+    terms = loan.amount, loan.annual_rate, loan.tenure_months
+    is_due = [day <= on for day in due_days(loan.opened_on, loan.tenure_months)]
+    if loan.emis_on_time is not None:
+        return sum(is_due)
+    rows = schedule(*terms, payment=loan.installment)
+    return sum(is_due[row.number - 1] for row in rows if row.principal + row.interest)
+
+
 def plain_score(customer: Customer, history: list[Loan], on: date) -> Fraction:
     """The score again, straight from the table of the design: thirds stay thirds."""
     past = [loan for loan in history if loan.opened_on <= on]
-    due = [sum(d <= on for d in due_days(loan.opened_on, loan.tenure_months)) for loan in past]
+    due = [plain_due(loan, on) for loan in past]
     paid = [min(loan.emis_on_time or 0, d) for loan, d in zip(past, due, strict=True)]
     current = [
         loan
