@@ -7,6 +7,7 @@ from operator import itemgetter
 from typing import Any, Final
 from uuid import UUID
 
+import msgspec
 from msgspec import Struct
 from psycopg import Connection
 from psycopg.rows import TupleRow
@@ -32,6 +33,14 @@ class Difference(Struct, frozen=True, kw_only=True):
     number: int | str
     stored: dict[str, Any] | None
     folded: dict[str, Any] | None
+
+    def words(self) -> str:
+        """What each side says, for people; a row stands as the JSON of its fields."""
+        stored, folded = (
+            "nothing" if row is None else msgspec.json.encode(row).decode()
+            for row in (self.stored, self.folded)
+        )
+        return f"the table says {stored}, the log says {folded}"
 
 
 def verify(

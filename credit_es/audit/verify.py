@@ -83,7 +83,7 @@ def _all(log: Log, head: int, checks: Checks, progress: Progress) -> Iterator[Fa
                         check="table",
                         subject=f"{one.projection} {one.number}",
                         position=None,
-                        what=f"the table says {one.stored}, the log says {one.folded}",
+                        what=one.words(),
                     )
             except VerifyError as error:
                 yield Fault(check="table", subject=projection.name, position=None, what=str(error))

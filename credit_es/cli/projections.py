@@ -129,14 +129,10 @@ def verify(name: NameOrAll = None, *, as_json: AsJson = False) -> None:
     if as_json:
         context.print_json({"differences": differences})
     for difference in () if as_json else differences:
-        stored, folded = difference.stored, difference.folded
-        typer.echo(
-            f"{difference.projection} {difference.number}: "
-            f"the table says {stored}, the log says {folded}"
-        )
+        typer.echo(f"{difference.projection} {difference.number}: {difference.words()}")
     if differences:
         raise CommandError(
-            f"{len(differences)} rows are not what the log says: "
+            f"Rows that are not what the log says: {len(differences)}. "
             "`credit-es projections rebuild` makes them so.",
             ExitCode.VERIFICATION_FAILED,
         )

@@ -5,9 +5,13 @@ from decimal import Decimal
 
 import psycopg
 import pytest
+from typer.testing import CliRunner
 
+from credit_es.cli.context import CommandError, ExitCode
+from credit_es.cli.main import app
 from projections.loans import LOANS
 from projections.verify import Difference, verify
+from tests.api.client import environment_of
 from tests.projections.conftest import House
 from tests.projections.history import happen
 
@@ -31,6 +35,22 @@ def test_a_row_that_was_tampered_with_is_shown_field_by_field(projected: House) 
             folded={"amount": amount},
         )
     ]
+
+
+def test_the_command_says_both_sides_of_a_row_in_plain_words_and_exits_3(projected: House) -> None:
+    projected.sql("UPDATE {s}.loans_v1 SET amount = 1 WHERE number = 10000001")
+    projected.sql("DELETE FROM {s}.customers_v1 WHERE number = 10000002")
+    ran = CliRunner().invoke(
+        app,
+        ["projections", "verify"],
+        env=environment_of(projected.url, projected.schema, "redis://nowhere"),
+    )
+    customer, loan = ran.stdout.splitlines()
+    assert customer.startswith('customers 10000002: the table says nothing, the log says {"number"')
+    assert loan.startswith('loans 10000001: the table says {"amount":"1"}, the log says {"am')
+    assert isinstance(ran.exception, CommandError)
+    assert ran.exception.code == ExitCode.VERIFICATION_FAILED
+    assert str(ran.exception).startswith("Rows that are not what the log says: 2.")
 
 
 def test_a_row_that_is_missing_is_shown(projected: House) -> None:
