@@ -228,6 +228,7 @@ def _initdb(home: Home, binaries: Path, data: Path, env: dict[str, str], *, dura
         user=home.account.pw_uid if home.account else None,
         group=home.account.pw_gid if home.account else None,
         extra_groups=[] if home.account else None,
+        start_new_session=True,  # Ctrl-C is for us alone: what we do not start ends by itself
     )
     if done.returncode:
         if "No space left" in done.stderr or "Disk quota" in done.stderr:

@@ -156,8 +156,17 @@ def _state_path(checkout: Path, environ: Mapping[str, str]) -> Path:
     key = hashlib.sha256(str(checkout.resolve()).encode()).hexdigest()[:10]
     if os.geteuid() == 0:
         return Path("/var/lib/credit-es") / key
-    base = environ.get("XDG_STATE_HOME") or Path.home() / ".local/state"
-    return Path(base) / "credit-es" / key
+    return Path(environ.get("XDG_STATE_HOME") or _default_state()) / "credit-es" / key
+
+
+def _default_state() -> Path:
+    try:
+        return Path.home() / ".local/state"
+    except RuntimeError as error:  # in a container, say, that runs under a number without a name
+        raise EmbeddedError(
+            f"The account with the number {os.geteuid()} has no home folder: set DATABASE_URL, or "
+            "CREDIT_STATE to a folder that it may write to."
+        ) from error
 
 
 def _server_account() -> pwd.struct_passwd | None:

@@ -53,6 +53,14 @@ def test_each_checkout_has_a_folder_of_its_own(home: Home, monkeypatch: pytest.M
     assert one.path != other.path
 
 
+def test_an_account_without_a_home_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 54_321)
+    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)  # as in a container run under any number
+    monkeypatch.delenv("HOME", raising=False)
+    with pytest.raises(EmbeddedError, match="54321 has no home folder: set DATABASE_URL, or"):
+        home_of(Path("checkout"), {})
+
+
 def test_a_folder_that_somebody_put_in_the_way_is_refused(home: Home) -> None:
     (home.path / "elsewhere").mkdir()
     (home.path / "run").symlink_to(home.path / "elsewhere")

@@ -1,6 +1,7 @@
 """``credit-es ingest``: give two workbooks to the worker, and watch what becomes of them."""
 
 import getpass
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -96,12 +97,20 @@ def _request(
             raise CommandError(
                 f"{path} is larger than {limit} MiB: divide it, or raise CREDIT_UPLOAD_LIMIT_MIB."
             )
-    by = By(actor=f"cli/{getpass.getuser()}", correlation_id=str(uuid4()))
+    by = By(actor=f"cli/{_who()}", correlation_id=str(uuid4()))
     ingestion_id = importing.request(
         uploads[0], uploads[1], check_only=check_only, restate=restate, by=by
     )
     Broker(settings.redis_url, settings.schema).enqueue(ingestion_id)
     return ingestion_id
+
+
+def _who() -> str:
+    """The account that gave the command; its number where it has no name, as in some containers."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # the latter from Python 3.13 on
+        return str(os.getuid())
 
 
 def _watch(importing: "Importing", ingestion_id: UUID) -> "QueuedIngestion":

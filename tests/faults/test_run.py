@@ -11,7 +11,7 @@ from typing import Final
 import pytest
 
 from tests.api.client import PERSON, send
-from tests.faults.service import Service
+from tests.faults.service import RUN, Service
 from tests.processes import LISTED, until
 
 pytestmark = [
@@ -47,6 +47,26 @@ def test_a_service_runs_stops_and_runs_again_with_its_data(new_service: Service)
     assert send(service.port, "GET", "/ingestions").json["ingestions"] == []
     assert service.signal(signal.SIGTERM) == 0
     assert service.processes() == []
+
+
+def test_ctrl_c_before_there_is_a_database_stops_it_and_the_next_start_makes_one(
+    new_service: Service,
+) -> None:
+    with (new_service.folder / "early").open("w+b") as output:
+        early = subprocess.Popen(
+            [*RUN, "run"],
+            env=new_service.environ,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+        until((new_service.folder / "state/postgres.new/global/pg_control").exists)
+        os.killpg(early.pid, signal.SIGINT)  # as a terminal does it
+        assert early.wait(15) == 0
+        output.seek(0)
+        assert output.read() == b"credit-es has stopped.\n"
+    assert new_service.processes() == []
+    new_service.start()
 
 
 def test_what_is_killed_comes_back_and_nothing_outlives_a_killed_supervisor(

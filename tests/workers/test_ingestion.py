@@ -1,5 +1,7 @@
 """Ingestion by the worker: nothing lost, invented or told twice; a bad workbook leaves nothing."""
 
+import json
+import os
 import re
 import threading
 from collections import Counter
@@ -7,10 +9,14 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from decimal import Decimal
+from pathlib import Path
+from uuid import UUID
 
 import pytest
 import structlog
+from typer.testing import CliRunner
 
+from credit_es.cli.main import app
 from credit_es.domain.events import (
     CustomerImported,
     IngestionFailed,
@@ -22,6 +28,7 @@ from credit_es.domain.events import (
 from credit_es.domain.values import Counts
 from credit_es.store import ingestions
 from credit_es.store.ingestions import Report
+from tests.api.client import environment_of
 from tests.store.given import BY, asks
 from tests.workers import hostile
 from tests.workers.conftest import House, kinds, report_of
@@ -73,6 +80,24 @@ def test_through_redis_a_started_worker_takes_it(house: House) -> None:
         ingestion_id = house.request(*lender(2))
         assert house.broker.enqueue(ingestion_id)
         assert report_of(house.ended(ingestion_id)).customers.recorded == 2
+
+
+@pytest.mark.slow
+def test_the_command_goes_by_its_account_s_number_where_that_has_no_name(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [tmp_path / "customers.xlsx", tmp_path / "loans.xlsx"]
+    for path, content in zip(paths, lender(2), strict=True):
+        path.write_bytes(content)
+    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)  # as in a container run under any number
+    for variable in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(variable, raising=False)
+    told = house.settings
+    env = environment_of(told.database_url, told.schema, told.redis_url)
+    with structlog.testing.capture_logs(), house.working():
+        ran = CliRunner().invoke(app, ["ingest", "--json", *map(str, paths)], env=env)
+    ended = house.found(UUID(json.loads(ran.stdout)["ingestion_id"]))
+    assert (ended.status, ended.job.actor) == ("succeeded", f"cli/{os.getuid()}")
 
 
 def test_a_check_reports_what_would_be_and_records_nothing(house: House) -> None:
