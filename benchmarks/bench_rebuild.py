@@ -179,7 +179,7 @@ class Ours:
 
     def _processes(self, pid: int) -> Sequence[int]:
         """One shard is the command's own process."""
-        return [pid] if self._shards == 1 else children_of(pid, "projections.shards")
+        return [pid] if self._shards == 1 else children_of(pid, "projections.spread")
 
 
 def main() -> None:

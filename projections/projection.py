@@ -11,7 +11,7 @@ from datetime import date
 from decimal import Decimal
 from functools import cached_property
 from operator import attrgetter
-from typing import Any, Final, Generic, Protocol, TypeVar, Union, get_args, get_origin
+from typing import Any, Final, Generic, Protocol, Self, TypeVar, Union, get_args, get_origin
 from typing import get_type_hints as hints_of
 from uuid import UUID
 
@@ -52,6 +52,10 @@ class PoisonError(Exception):
         self.projection = projection
         self.stream_id = stream_id
         self.version = version
+
+    def __reduce__(self) -> tuple[type[Self], tuple[str, UUID, int]]:
+        """It travels between processes."""
+        return type(self), (self.projection, self.stream_id, self.version)
 
 
 class Projection(Struct, Generic[Row], frozen=True, kw_only=True, dict=True):

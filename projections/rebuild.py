@@ -5,7 +5,6 @@ what came meanwhile is caught up, and one short transaction swaps the view. The 
 ``rollback``; a rebuild that is interrupted leaves it serving, and the next one cleans up.
 """
 
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from credit_es.store.recorder import LogRecorder
 from projections.projection import PoisonError, Projection
 from projections.projector import apply
 from projections.shards import ShardError, build, shards_of
+from projections.spread import processes_for
 from projections.tables import (
     ADD,
     PROJECTIONS,
@@ -55,8 +55,6 @@ OLDER: Final = SQL(
 SWAP_WAIT: Final = "SET LOCAL lock_timeout = '250ms'"
 SWAP_TRIES: Final = 40
 SWAP_PAUSE_S: Final = 0.25
-CORES: Final = os.cpu_count() or 1
-SMALL: Final = 50_000
 """Up to this position processes cost more than they gain."""
 CATCH_UPS: Final = 2
 
@@ -117,7 +115,7 @@ class Rebuilder:
         version = next_version(self._conn, projection, self._schema)
         table = TableOf(projection, self._schema, version)
         head = self._reader.recorder.safe_position(0)
-        count = shards or (CORES if head > SMALL else 1)
+        count = shards or processes_for(head)
         table.create(self._conn)
         with self._or_drop(table):
             ranges = shards_of(table, url=self._url, head=head, count=count) if head else []

@@ -4,16 +4,11 @@ A row is the fold of one stream, so a shard has the server sort its events by st
 row at a time (``projections/streams.py``).
 """
 
-import multiprocessing
-import os
 import re
-import subprocess
-import sys
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from itertools import groupby, islice, pairwise
-from multiprocessing.connection import Connection, wait
 from operator import itemgetter
 from typing import Any, Final
 from uuid import UUID
@@ -24,17 +19,13 @@ from psycopg.rows import TupleRow
 
 from credit_es.store.database import PATIENT, connection_info
 from projections.projection import PoisonError, Projection
+from projections.spread import LostError, Report, spread
 from projections.streams import STREAMS, Events, sorted_events
 from projections.tables import TableOf
 
 COPIED: Final = re.compile(r"COPY \w+, line (\d+)")
 """What the server says of the row that it refuses."""
 REPORT_EVERY: Final = 5_000
-LOOK_EVERY_S: Final = 1.0
-WORK: Final = "from projections.shards import work; work()"
-
-Report = Callable[[float], None]
-"""Called now and then with the share that is folded, from 0 to 1."""
 
 
 class ShardError(Exception):
@@ -78,34 +69,17 @@ def build(shards: Sequence[Shard], report: Report, look: Callable[[], object]) -
     """
     if len(shards) == 1:
         return fold_shard(shards[0], report)
-    processes: list[subprocess.Popen[bytes]] = []
-    answers: list[Connection] = []
     try:
-        for shard in shards:
-            answer, theirs = multiprocessing.Pipe()
-            answers.append(answer)
-            with theirs:
-                processes.append(_start(theirs))
-            answer.send(shard)
-        return _listen(answers, report, look)
-    except (EOFError, ConnectionError):
+        return sum(spread([partial(_fold_apart, shard) for shard in shards], report, look))
+    except LostError:
         raise ShardError("A shard of the rebuild was ended from outside.") from None
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-        for answer in answers:
-            answer.close()
 
 
-def _start(theirs: Connection) -> "subprocess.Popen[bytes]":
-    """A process that waits for its shard; multiprocessing's own would import our command first."""
-    return subprocess.Popen(  # noqa: S603 - ourselves
-        [sys.executable, "-P", "-c", WORK, str(theirs.fileno())],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-        pass_fds=[theirs.fileno()],
-        start_new_session=True,  # Ctrl-C is for the parent, which ends it
-    )
+def _fold_apart(shard: Shard, report: Report) -> int:
+    try:
+        return fold_shard(shard, report)
+    except psycopg.Error as error:
+        raise ShardError(f"A shard of the rebuild failed: {str(error).strip()}") from error
 
 
 def fold_shard(shard: Shard, report: Report) -> int:
@@ -158,48 +132,3 @@ def _rows(shard: Shard, events: Iterable[Any], report: Report) -> Iterator[tuple
             report((stream_id.int - first) / streams)
             folded = 0
     report(1.0)
-
-
-def work() -> None:
-    """What a shard's process does; it ends with the process that started it, however that ends."""
-    answer: Connection = Connection(int(sys.argv[1]))
-    shard = answer.recv()
-    threading.Thread(target=_follow, args=(answer,), daemon=True).start()
-    try:
-        rows = fold_shard(shard, lambda share: answer.send(("share", share)))
-    except PoisonError as error:
-        answer.send(("poison", (error.projection, error.stream_id, error.version)))
-    except psycopg.Error as error:
-        answer.send(("failed", str(error).strip()))
-    else:
-        answer.send(("rows", rows))
-
-
-def _follow(answer: Connection) -> None:
-    """Nothing more is ever sent: what is received is the end of the parent."""
-    try:
-        answer.recv()
-    finally:
-        os._exit(1)
-
-
-def _listen(answers: Sequence[Connection], report: Report, look: Callable[[], object]) -> int:
-    """Hear each shard until it has said how many rows it wrote."""
-    shares = dict.fromkeys(answers, 0.0)
-    rows: dict[Connection, int] = {}
-    while len(rows) < len(answers):
-        for answer in wait([each for each in answers if each not in rows], LOOK_EVERY_S):
-            assert isinstance(answer, Connection)
-            kind, value = answer.recv()
-            match kind:
-                case "poison":
-                    raise PoisonError(*value)
-                case "failed":
-                    raise ShardError(f"A shard of the rebuild failed: {value}")
-                case "share":
-                    shares[answer] = value
-                case _:
-                    rows[answer] = value
-        report(sum(shares.values()) / len(shares))
-        look()
-    return sum(rows.values())

@@ -34,12 +34,23 @@ PLACED: Final = SQL(
     "SELECT stream_id, version, position, topic, state FROM {schema}.events"
     " WHERE position <= %s ORDER BY stream_id, version"
 )
+# The first such key of a fact names its customer, and stands in no text of it, where quotes are
+# escaped. Found among the bytes it costs a tenth of parsing them, and fails at none.
+BY_CUSTOMER: Final = SQL(
+    "SELECT customer, stream_id, version, state FROM (SELECT split_part(encode(substring(state"
+    " FROM position('\"customer_number\":'::bytea IN state) + 18 FOR 20), 'escape'), ',', 1)"
+    " AS customer, stream_id, version, state FROM {schema}.events"
+    " WHERE position <= %s AND topic <> ALL(%s)) e"
+    " WHERE (hashtext(customer) & 2147483647) %% %s = %s"
+    ' ORDER BY customer COLLATE "C", stream_id, version'
+)
 CHUNK: Final = 1_000
 STREAMS: Final = 2**128
 FIRST: Final = UUID(int=0)
 LAST: Final = UUID(int=STREAMS - 1)
 
 Events = Iterator[tuple[UUID, int, bytes]]
+Fact = tuple[str, UUID, int, bytes]
 Places = Iterator[tuple[UUID, int, int, str, bytes]]
 
 
@@ -60,6 +71,26 @@ def sorted_events(
     values = (first, last, head, sorted(TOPICS - set(topics)))
     with streamed(conn, in_schema(EVENTS, schema), values) as events:
         yield events
+
+
+@contextmanager
+def sorted_by_customer(
+    conn: Connection[TupleRow],
+    schema: str,
+    *,
+    topics: Collection[str],
+    head: int,
+    part: int = 0,
+    parts: int = 1,
+) -> Iterator[Iterator[Fact]]:
+    """Customer, stream, version and state of the events up to ``head`` of a part of all customers.
+
+    Those of one customer come together, stream by stream. The customer is what the state seems to
+    name: who decodes it compares. As of ``sorted_events`` nothing is passed over in silence.
+    """
+    values = (head, sorted(TOPICS - set(topics)), parts, part)
+    with streamed(conn, in_schema(BY_CUSTOMER, schema), values) as facts:
+        yield facts
 
 
 @contextmanager

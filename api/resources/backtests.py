@@ -1,6 +1,7 @@
 """What another policy would have decided: the whole log is judged, by one request at a time."""
 
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from datetime import date
 from typing import ClassVar
 
@@ -61,7 +62,8 @@ class Backtest:
         )
         with self._turn.taken():
             position = self._log.head().safe
-            tallies = backtest(dossiers(self._log), question)
+            with closing(dossiers(self._log)) as every_customer:
+                tallies = backtest(every_customer, question)
         summary = summarized(
             tallies,
             policy=question.policy.name,

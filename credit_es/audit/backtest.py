@@ -11,12 +11,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 from decimal import Decimal
 from enum import StrEnum
+from functools import partial
+from operator import add
 
 from msgspec import Struct, field
-from msgspec.structs import replace
+from msgspec.structs import astuple, replace
 
 from credit_es.audit.asof import customer_as_of, loan_as_of
-from credit_es.audit.dossiers import BrokenDossierError, Dossier, folded
+from credit_es.audit.dossiers import BrokenDossierError, Dossier, Progress, folded
+from credit_es.audit.parts import ask_all
 from credit_es.domain import customer, loan
 from credit_es.domain.customer import Customer
 from credit_es.domain.events import (
@@ -27,10 +30,12 @@ from credit_es.domain.events import (
     LoanReferred,
 )
 from credit_es.domain.loan import ZERO, Loan
-from credit_es.domain.policy import Policy, judge, slab_of, weigh
-from credit_es.domain.score import score
+from credit_es.domain.policy import Policy, Ruling, weigh
+from credit_es.domain.score import conduct_of, score_of
 from credit_es.domain.standing import installments_due, installments_on_time
-from credit_es.domain.values import Terms, Verdict
+from credit_es.domain.values import Reason, Terms
+from credit_es.settings import Settings
+from credit_es.store.log import Log
 from credit_es.store.mapper import DIGESTION, Recorded
 
 
@@ -59,10 +64,10 @@ class Key(Struct, frozen=True, kw_only=True, order=True):
     before: Outcome
     after: Outcome
     slab: Decimal | None
-    reasons: tuple[str, ...]
+    reasons: tuple[Reason, ...]
 
 
-class Tally(Struct, frozen=True, kw_only=True):
+class Tally(Struct, frozen=True):
     """Cases and their sums: the amounts asked for, and rates in per cent times amount.
 
     ``due`` and ``on_time`` are the installments since of the loans among them that were granted.
@@ -80,8 +85,7 @@ class Tally(Struct, frozen=True, kw_only=True):
 
     def __add__(self, other: "Tally") -> "Tally":
         """The cases of both."""
-        names = Tally.__struct_fields__
-        return Tally(**{name: getattr(self, name) + getattr(other, name) for name in names})
+        return Tally(*map(add, astuple(self), astuple(other)))
 
 
 Tallies = dict[Key, Tally]
@@ -134,6 +138,15 @@ def backtest(dossiers: Iterable[Dossier], question: Question) -> Tallies:
     return tallies
 
 
+def backtest_log(settings: Settings, question: Question, progress: Progress) -> Tallies:
+    """The tallies of all customers of the log, judged on every core."""
+    return added(ask_all(settings, partial(_backtest_part, question), progress))
+
+
+def _backtest_part(question: Question, _log: Log, dossiers: Iterator[Dossier]) -> Tallies:
+    return backtest(dossiers, question)
+
+
 def added(parts: Iterable[Tallies]) -> Tallies:
     """The tallies of all parts together."""
     whole: Tallies = {}
@@ -144,38 +157,40 @@ def added(parts: Iterable[Tallies]) -> Tallies:
 
 
 def _judged(case: _Case, question: Question) -> tuple[Key, Tally]:
-    policy = question.policy
-    scored = score(policy.score, case.who, case.loans, case.day)
-    verdict, slab = weigh(policy, case.who, scored, case.terms), slab_of(policy, scored)
+    policy, against = question.policy, question.against
+    scored = score_of(policy.score, case.who, conduct_of(case.loans, case.day))
+    ruling = weigh(policy, case.who, scored, case.terms)
     before, rate = case.before, case.rate
-    if question.against is not None:
-        other = judge(question.against, case.who, case.loans, case.terms, case.day)
+    if against is not None:
+        if against.score != policy.score:
+            scored = score_of(against.score, case.who, scored.conduct)
+        other = weigh(against, case.who, scored, case.terms)
         before, rate = _outcome(other), other.annual_rate
     key = Key(
         kind=case.kind,
         before=before,
-        after=_outcome(verdict),
-        slab=slab.above if slab else None,
-        reasons=tuple(map(str, verdict.reasons)),
+        after=_outcome(ruling),
+        slab=ruling.slab.above if ruling.slab else None,
+        reasons=ruling.reasons,
     )
     amount, granted = case.terms.amount, case.granted
     return key, Tally(
         cases=1,
         amount=amount,
         rated_before=amount * rate,
-        rated_after=amount * verdict.annual_rate,
-        dearer=verdict.annual_rate > rate,
-        cheaper=verdict.annual_rate < rate,
+        rated_after=amount * ruling.annual_rate,
+        dearer=ruling.annual_rate > rate,
+        cheaper=ruling.annual_rate < rate,
         granted=granted is not None,
         due=installments_due(granted, question.today) if granted else 0,
         on_time=installments_on_time(granted, question.today) if granted else 0,
     )
 
 
-def _outcome(verdict: Verdict) -> Outcome:
-    if verdict.approved:
+def _outcome(ruling: Ruling) -> Outcome:
+    if ruling.approved:
         return Outcome.APPROVED
-    return Outcome.REFERRED if verdict.referred else Outcome.DECLINED
+    return Outcome.REFERRED if ruling.referred else Outcome.DECLINED
 
 
 def _cases(whole: Dossier) -> Iterator[_Case]:

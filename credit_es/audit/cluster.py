@@ -13,7 +13,7 @@ from credit_es.audit.backtest import Question, Tallies, added, backtest
 from credit_es.audit.checks import Checked, Place, check_shard, without_policy
 from credit_es.audit.dossiers import dossiers_of
 from credit_es.audit.export import ExportError, Selection, read_manifest, read_shard
-from credit_es.audit.replay import Policies, Replay, first_failing
+from credit_es.audit.replay import Policies, Replay, first_failing, first_of
 from credit_es.audit.verify import MOST, Verified
 from credit_es.domain.events import PolicyAdopted
 from credit_es.store.mapper import DECODER
@@ -45,9 +45,7 @@ def replay_shards(address: str, folder: Path, progress: Progress) -> tuple[int, 
         for row in read_shard(shards[0])
         if isinstance(fact := DECODER.decode(row.state).fact, PolicyAdopted)
     }
-    answers = list(_each(address, _replay_shard, shards, contents, progress))
-    failed = sorted((one for _, one in answers if one), key=lambda one: one.decision_id)
-    return sum(count for count, _ in answers), next(iter(failed), None)
+    return first_of(list(_each(address, _replay_shard, shards, contents, progress)))
 
 
 def verify_shards(address: str | None, folder: Path, progress: Progress) -> Verified:

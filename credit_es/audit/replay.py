@@ -12,7 +12,8 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from credit_es.audit.dossiers import Dossier, dossier, folded
+from credit_es.audit.dossiers import Dossier, Progress, dossier, folded
+from credit_es.audit.parts import ask_all
 from credit_es.domain import customer, loan
 from credit_es.domain.customer import Customer
 from credit_es.domain.errors import UnknownDecisionError
@@ -26,6 +27,7 @@ from credit_es.domain.lending import grant, seen_of
 from credit_es.domain.loan import Loan
 from credit_es.domain.policy import SHIPPED, Policy, PolicyError, load_policy, recorded_policy
 from credit_es.domain.review import judge_again
+from credit_es.settings import Settings
 from credit_es.store.log import Log
 from credit_es.store.mapper import DIGESTION, Recorded, UndigestedError, policy_stream
 
@@ -96,6 +98,21 @@ def replay(log: Log, policies: Policies, customer_number: int, version: int) -> 
         if one.decision_id == decision_id:
             return one
     raise UnknownDecisionError(decision_id)
+
+
+def replay_log(settings: Settings, progress: Progress) -> tuple[int, Replay | None]:
+    """Make every decision of the log again, on every core: see ``first_of``."""
+    return first_of(ask_all(settings, _replay_part, progress))
+
+
+def _replay_part(log: Log, dossiers: Iterator[Dossier]) -> tuple[int, Replay | None]:
+    return first_failing(dossiers, policies_of(log))
+
+
+def first_of(parts: Sequence[tuple[int, Replay | None]]) -> tuple[int, Replay | None]:
+    """How many decisions of all parts were made again, and the first that comes out otherwise."""
+    failed = sorted((one for _, one in parts if one), key=lambda one: one.decision_id)
+    return sum(count for count, _ in parts), next(iter(failed), None)
 
 
 def first_failing(dossiers: Iterable[Dossier], policies: Policies) -> tuple[int, Replay | None]:
@@ -192,11 +209,10 @@ def _compared(
             today=decision.occurred_on,
         )
         said["loan"], again["loan"] = states.opening(decision.loan_number), opened
-    yield from _differing("", _plain(said), _plain(again))
-
-
-def _plain(value: object) -> Any:
-    return msgspec.json.decode(PLAIN.encode(value))
+    recorded, replayed = PLAIN.encode(said), PLAIN.encode(again)
+    if recorded != replayed:
+        decode = msgspec.json.decode
+        yield from _differing("", decode(recorded), decode(replayed))
 
 
 def _differing(path: str, recorded: Any, replayed: Any) -> Iterator[Differing]:

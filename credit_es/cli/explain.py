@@ -70,25 +70,20 @@ def explain(
 def _explain_all(
     settings: Settings, cluster: str | None, shards: Path | None, *, as_json: bool
 ) -> None:
-    from credit_es.application import Lending  # noqa: PLC0415
     from credit_es.audit.cluster import replay_shards  # noqa: PLC0415
-    from credit_es.audit.dossiers import dossiers  # noqa: PLC0415
-    from credit_es.audit.replay import first_failing, policies_of  # noqa: PLC0415
+    from credit_es.audit.replay import replay_log  # noqa: PLC0415
     from credit_es.store.mapper import UndigestedError  # noqa: PLC0415
 
     with context.progress_bar("replaying") as progress:
         if cluster and shards:
             count, failed = replay_shards(cluster, shards, progress)
         else:
-            log = Lending(settings, pool_size=2).reader
-            with closing(log.database):
-                try:
-                    count, failed = first_failing(dossiers(log, progress), policies_of(log))
-                except UndigestedError as error:
-                    raise CommandError(
-                        f"Not all decisions can be made again: {error}.",
-                        ExitCode.VERIFICATION_FAILED,
-                    ) from error
+            try:
+                count, failed = replay_log(settings, progress)
+            except UndigestedError as error:
+                raise CommandError(
+                    f"Not all decisions can be made again: {error}.", ExitCode.VERIFICATION_FAILED
+                ) from error
     if as_json:
         context.print_json({"decisions": count, "first_not_the_same": failed})
     else:

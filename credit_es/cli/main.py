@@ -72,8 +72,9 @@ def _is_for_people(error: Exception) -> bool:
     from credit_es.store.database import StoreUnavailableError  # noqa: PLC0415
     from credit_es.store.mapper import UndigestedError  # noqa: PLC0415
     from credit_es.store.migrations import MigrationError  # noqa: PLC0415
+    from projections.spread import LostError  # noqa: PLC0415
 
-    mendable = PolicyError | StoreUnavailableError | MigrationError
+    mendable = PolicyError | StoreUnavailableError | MigrationError | LostError
     return isinstance(error, mendable | UndigestedError | BrokenDossierError)
 
 

@@ -68,7 +68,7 @@ class ReferRules(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
             Reason.AMOUNT_REFERRED: self.amount_above is not None
             and terms.amount > self.amount_above,
             Reason.SCORE_REFERRED: in_band,
-            Reason.THIN_FILE_REFERRED: self.thin_file and scored.card.basis is Basis.THIN_FILE,
+            Reason.THIN_FILE_REFERRED: self.thin_file and scored.basis is Basis.THIN_FILE,
         }
         return [reason for reason, applies in rules.items() if applies]
 
@@ -205,26 +205,41 @@ def judge(
     referred again, and everything else holds as for any other.
     """
     scored = score(policy.score, customer, loans, today)
-    return weigh(policy, customer, scored, terms, reviewed=reviewed)
+    ruling = weigh(policy, customer, scored, terms, reviewed=reviewed)
+    return Verdict(
+        approved=ruling.approved,
+        annual_rate=ruling.annual_rate,
+        installment=ruling.installment,
+        reasons=ruling.reasons,
+        scorecard=scored.card,
+        policy=policy.name,
+        policy_hash=policy.hash,
+    )
 
 
-def slab_of(policy: Policy, scored: Score) -> Slab | None:
-    """The slab that an exact score lies in, None where it is below all."""
-    return next((slab for slab in policy.slabs if scored.exact > fraction(slab.above)), None)
+class Ruling(Struct, frozen=True, kw_only=True):
+    """What a verdict rules; ``slab`` is the one that the exact score lies in, None below all."""
+
+    slab: Slab | None
+    approved: bool
+    referred: bool
+    annual_rate: Decimal
+    installment: Decimal
+    reasons: tuple[Reason, ...]
 
 
 def weigh(
     policy: Policy, customer: Customer, scored: Score, terms: Terms, *, reviewed: bool = False
-) -> Verdict:
-    """What ``judge`` says, once the customer is scored by the policy's own rules."""
-    card = scored.card
-    slab = slab_of(policy, scored)
+) -> Ruling:
+    """What ``judge`` rules, once the customer is scored by the policy's own rules."""
+    slab = next((slab for slab in policy.slabs if scored.exact > fraction(slab.above)), None)
     minimum_rate = slab.minimum_rate if slab else policy.declined_rate
     annual_rate = max(terms.annual_rate, minimum_rate).quantize(CENT)
     payment = installment(terms.amount, annual_rate, terms.tenure_months)
 
-    amount = card.current_amount + terms.amount * policy.requested_amount_counts
-    burden = card.current_installments + payment * policy.requested_installment_counts
+    conduct = scored.conduct
+    amount = conduct.current_amount + terms.amount * policy.requested_amount_counts
+    burden = conduct.current_installments + payment * policy.requested_installment_counts
     against: list[Reason] = []
     if amount > customer.approved_limit:
         against.append(Reason.OVER_LIMIT)
@@ -235,12 +250,11 @@ def weigh(
     refer = policy.refer if not reviewed and not against else None
     referred = refer.reasons(terms, scored) if refer else []
     corrected = [Reason.RATE_CORRECTED] if annual_rate > terms.annual_rate else []
-    return Verdict(
+    return Ruling(
+        slab=slab,
         approved=not against and not referred,
+        referred=bool(referred),
         annual_rate=annual_rate,
         installment=payment,
         reasons=tuple(against or referred + corrected),
-        scorecard=card,
-        policy=policy.name,
-        policy_hash=policy.hash,
     )

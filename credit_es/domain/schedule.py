@@ -38,12 +38,18 @@ def installment(principal: Decimal, annual_rate: Decimal, tenure_months: int) ->
     ``annual_rate`` has at most two places.
     """
     amount, unit = principal.as_integer_ratio()
-    rate = int(annual_rate * 100)
-    if rate == 0:
-        return cents(amount, unit * tenure_months)
-    grown = (BASIS_POINTS_A_YEAR + rate) ** tenure_months
+    paid, owed = _annuity(int(annual_rate * 100), tenure_months)
+    return cents(amount * paid, unit * owed)
+
+
+@lru_cache(maxsize=1024)
+def _annuity(basis_points: int, tenure_months: int) -> tuple[int, int]:
+    """What is paid a month of what is owed; a lender has few rates and tenures."""
+    if basis_points == 0:
+        return 1, tenure_months
+    grown = (BASIS_POINTS_A_YEAR + basis_points) ** tenure_months
     flat = BASIS_POINTS_A_YEAR**tenure_months
-    return cents(amount * rate * grown, unit * BASIS_POINTS_A_YEAR * (grown - flat))
+    return basis_points * grown, BASIS_POINTS_A_YEAR * (grown - flat)
 
 
 def schedule(

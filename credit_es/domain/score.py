@@ -12,8 +12,8 @@ from fractions import Fraction
 from msgspec import Struct
 
 from credit_es.domain.customer import Customer
-from credit_es.domain.loan import Loan
-from credit_es.domain.money import fraction, to_cents
+from credit_es.domain.loan import ZERO, Loan
+from credit_es.domain.money import cents, fraction, to_cents
 from credit_es.domain.standing import installments_due, installments_on_time, is_current
 from credit_es.domain.values import Basis, Scorecard
 
@@ -35,56 +35,114 @@ class ScoreRules(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     loans_for_none: int
 
 
+class Conduct(Struct, frozen=True, kw_only=True):
+    """What a score counts of a customer's loans on a day, whatever the rules."""
+
+    loans: int
+    closed: int
+    this_year: int
+    due: int
+    on_time: int
+    current_amount: Decimal
+    current_installments: Decimal
+
+
+Share = tuple[int, int]
+"""An exact rational that is not reduced, which would cost more than the rest of a score."""
+
+
 class Score(Struct, frozen=True, kw_only=True):
-    """The exact score, 0-100, and the card that explains it."""
+    """The exact score, 0-100, and what explains it: the points of each component, and the counts.
+
+    ``card`` has it all, rounded.
+    """
 
     exact: Fraction
-    card: Scorecard
+    basis: Basis
+    paid_on_time: Share
+    past_loans: Share
+    activity: Share
+    volume: Share
+    conduct: Conduct
+
+    @property
+    def card(self) -> Scorecard:
+        """What a decision records."""
+        conduct = self.conduct
+        return Scorecard(
+            score=to_cents(self.exact),
+            basis=self.basis,
+            paid_on_time=cents(*self.paid_on_time),
+            past_loans=cents(*self.past_loans),
+            activity=cents(*self.activity),
+            volume=cents(*self.volume),
+            installments_due=conduct.due,
+            installments_on_time=conduct.on_time,
+            closed_loans=conduct.closed,
+            loans_this_year=conduct.this_year,
+            current_amount=conduct.current_amount,
+            current_installments=conduct.current_installments,
+        )
 
 
 def score(rules: ScoreRules, customer: Customer, loans: Sequence[Loan], on: date) -> Score:
     """Score ``customer`` as of ``on``; ``loans`` are all of theirs; later ones do not count."""
+    return score_of(rules, customer, conduct_of(loans, on))
+
+
+def conduct_of(loans: Sequence[Loan], on: date) -> Conduct:
+    """Count what scores ask of all of a customer's loans; later ones do not count."""
     known = [loan for loan in loans if loan.opened_on <= on]
     current = [loan for loan in known if is_current(loan, on)]
-    due = sum(installments_due(loan, on) for loan in known)
-    on_time = sum(installments_on_time(loan, on) for loan in known)
-    closed = len(known) - len(current)
-    this_year = sum(loan.opened_on.year == on.year for loan in known)
-    owed = sum((loan.amount for loan in current), Decimal("0.00"))
-    limit = customer.approved_limit
+    return Conduct(
+        loans=len(known),
+        closed=len(known) - len(current),
+        this_year=sum(loan.opened_on.year == on.year for loan in known),
+        due=sum(installments_due(loan, on) for loan in known),
+        on_time=sum(installments_on_time(loan, on) for loan in known),
+        current_amount=sum((loan.amount for loan in current), ZERO),
+        current_installments=sum((loan.installment for loan in current), ZERO),
+    )
 
+
+def score_of(rules: ScoreRules, customer: Customer, conduct: Conduct) -> Score:
+    """What ``score`` says, once the loans are counted."""
+    due, owed, limit = conduct.due, conduct.current_amount, customer.approved_limit
     floor, unit = rules.on_time_floor.as_integer_ratio()
-    above_floor, room = unit * on_time - floor * due, (unit - floor) * due
+    above_floor, room = unit * conduct.on_time - floor * due, (unit - floor) * due
     paid_on_time = _points(rules.weight_paid_on_time, above_floor, room, otherwise=1)
-    past_loans = _points(rules.weight_past_loans, closed, rules.loans_for_full)
-    spared = rules.loans_for_none - this_year
+    past_loans = _points(rules.weight_past_loans, conduct.closed, rules.loans_for_full)
+    spared = rules.loans_for_none - conduct.this_year
     activity = _points(rules.weight_activity, spared, rules.loans_for_none)
     volume = _points(rules.weight_volume, int(100 * (limit - owed)), int(100 * limit))
 
     if owed > limit:
         basis, exact = Basis.OVER_LIMIT, Fraction(0)
-    elif not known:
+    elif not conduct.loans:
         basis, exact = Basis.THIN_FILE, fraction(rules.thin_file)
     else:
-        basis, exact = Basis.COMPONENTS, paid_on_time + past_loans + activity + volume
-    card = Scorecard(
-        score=to_cents(exact),
+        basis, exact = Basis.COMPONENTS, _sum(paid_on_time, past_loans, activity, volume)
+    return Score(
+        exact=exact,
         basis=basis,
-        paid_on_time=to_cents(paid_on_time),
-        past_loans=to_cents(past_loans),
-        activity=to_cents(activity),
-        volume=to_cents(volume),
-        installments_due=due,
-        installments_on_time=on_time,
-        closed_loans=closed,
-        loans_this_year=this_year,
-        current_amount=owed,
-        current_installments=sum((loan.installment for loan in current), Decimal("0.00")),
+        paid_on_time=paid_on_time,
+        past_loans=past_loans,
+        activity=activity,
+        volume=volume,
+        conduct=conduct,
     )
-    return Score(exact=exact, card=card)
 
 
-def _points(weight: Decimal, part: int, whole: int, *, otherwise: int = 0) -> Fraction:
+def _points(weight: Decimal, part: int, whole: int, *, otherwise: int = 0) -> Share:
     """The share of a weight, held between nothing and all; ``otherwise`` where the whole is 0."""
-    share = Fraction(min(max(part, 0), whole), whole) if whole else otherwise
-    return fraction(weight) * share
+    points, unit = weight.as_integer_ratio()
+    if not whole:
+        return points * otherwise, unit
+    return points * min(max(part, 0), whole), unit * whole
+
+
+def _sum(*shares: Share) -> Fraction:
+    points, unit = 0, 1
+    for part, whole in shares:
+        points, unit = points * whole + part * unit, unit * whole
+    return Fraction(points, unit)

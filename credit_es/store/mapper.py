@@ -3,7 +3,7 @@
 from datetime import datetime
 from functools import lru_cache
 from hashlib import sha1
-from typing import Final, get_args
+from typing import Final, Self, get_args
 from uuid import UUID, uuid5
 
 import msgspec
@@ -55,6 +55,10 @@ class UndigestedError(Exception):
         super().__init__(f"the fact at version {version} of stream {stream_id} cannot be read")
         self.stream_id = stream_id
         self.version = version
+
+    def __reduce__(self) -> tuple[type[Self], tuple[UUID, int]]:
+        """It travels between processes."""
+        return type(self), (self.stream_id, self.version)
 
 
 ENCODER: Final = msgspec.json.Encoder(decimal_format="string")

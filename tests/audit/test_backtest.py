@@ -14,15 +14,17 @@ from distributed import LocalCluster
 from msgspec.structs import replace
 
 from credit_es.application import Lending
-from credit_es.audit.backtest import Kind, Outcome, Question, Tallies, added, backtest
+from credit_es.audit.backtest import Kind, Outcome, Question, Tallies, added, backtest, backtest_log
 from credit_es.audit.backtested import plot, summarized
 from credit_es.audit.cluster import backtest_shards, replay_shards, verify_shards
 from credit_es.audit.dossiers import BrokenDossierError, dossiers
 from credit_es.audit.export import Selection, export
+from credit_es.audit.replay import replay_log
 from credit_es.domain.events import Decision
 from credit_es.domain.policy import Policy, judge
 from credit_es.store.mapper import DECODER
 from credit_es.store.migrations import migrate
+from projections import spread
 from tests.domain.facts import imported_customer, imported_loan, loans_imported
 from tests.scenario import LITERAL, STANDARD
 from tests.store.given import BY, asks, person, settings
@@ -153,10 +155,10 @@ def test_a_cluster_of_two_workers_gives_the_same_answer_to_the_cent(
     ) as cluster:
         address = cluster.scheduler_address
         done: list[int] = []
-        spread = backtest_shards(address, tmp_path, question, lambda n, _: done.append(n))
+        clustered = backtest_shards(address, tmp_path, question, lambda n, _: done.append(n))
         count, failed = replay_shards(address, tmp_path, lambda _n, _of: None)
         checked = verify_shards(address, tmp_path, lambda _n, _of: None)
-    assert spread == whole(lending, question)
+    assert clustered == whole(lending, question)
     assert done == [1, 2, 3, 4]
     assert (count, failed) == (18, None)
     assert checked == verify_shards(None, tmp_path, lambda _n, _of: None)
@@ -167,6 +169,20 @@ def test_parts_add_up_to_the_whole(lending: Lending) -> None:
     question = ask(LITERAL)
     parts = [backtest([one], question) for one in dossiers(lending.reader)]
     assert added(parts) == whole(lending, question)
+
+
+def test_every_core_together_gives_the_same_answer(
+    lending: Lending, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told, question = settings(postgres_url, lending.database.schema), ask(STRICT)
+    reached: list[tuple[int, int]] = []
+    alone = backtest_log(told, question, lambda at, head: reached.append((at, head)))
+    monkeypatch.setattr(spread, "SMALL", 0)
+    monkeypatch.setattr(spread, "CORES", 3)
+    together = backtest_log(told, question, lambda at, head: reached.append((at, head)))
+    assert alone == together == whole(lending, question)
+    assert replay_log(told, lambda _at, _head: None) == (18, None)
+    assert reached[-1] == (lending.reader.head().safe,) * 2
 
 
 def test_the_summary_is_exact_and_counts_what_changed(lending: Lending) -> None:

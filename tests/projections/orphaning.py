@@ -1,8 +1,8 @@
 """A ``credit-es`` whose rebuild starts shards that do not follow the end of their parent."""
 
 from credit_es.cli.main import main
-from projections import shards
+from projections import spread
 
 if __name__ == "__main__":
-    vars(shards)["WORK"] = "import projections.shards as s; s._follow = lambda _: None; s.work()"
+    vars(spread)["WORK"] = "import projections.spread as s; s._follow = lambda _: None; s.work()"
     main()

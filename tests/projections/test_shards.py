@@ -53,7 +53,7 @@ class Rebuilding:
         return [
             seen.pid
             for seen in processes_with(self._house.schema)
-            if "projections.shards" in seen.title
+            if "projections.spread" in seen.title
         ]
 
     def rows(self) -> int:
@@ -236,7 +236,7 @@ def test_a_projector_that_is_far_behind_or_poisoned_does_not_stop_a_rebuild(hous
 @pytest.mark.skipif(not LISTED, reason="processes are read from /proc")
 def test_a_shard_holds_no_more_of_a_long_log_than_of_a_short_one(house: House) -> None:
     peaks = []
-    shards = partial(children_of, os.getpid(), "projections.shards")
+    shards = partial(children_of, os.getpid(), "projections.spread")
     for customers in (300, 12_000):
         house.sql("TRUNCATE {s}.events")
         with psycopg.connect(house.url) as conn:

@@ -1,6 +1,5 @@
 """``credit-es audit backtest``: what another policy would have decided."""
 
-from contextlib import closing
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -90,11 +89,10 @@ def backtest(
 def _tallies(
     settings: "Settings", question: "Question", cluster: str | None, shards: Path | None
 ) -> "Tallies":
-    from credit_es.application import Lending  # noqa: PLC0415
-    from credit_es.audit.backtest import added  # noqa: PLC0415
+    from credit_es.audit.backtest import added, backtest_log  # noqa: PLC0415
     from credit_es.audit.backtest import backtest as ask  # noqa: PLC0415
     from credit_es.audit.cluster import backtest_shards, shards_of  # noqa: PLC0415
-    from credit_es.audit.dossiers import dossiers, dossiers_of  # noqa: PLC0415
+    from credit_es.audit.dossiers import dossiers_of  # noqa: PLC0415
     from credit_es.audit.export import ExportError, read_shard  # noqa: PLC0415
 
     with context.progress_bar("judging") as progress:
@@ -106,9 +104,7 @@ def _tallies(
                 return added(ask(dossiers_of(read_shard(file)), question) for file in files)
         except (ExportError, OSError) as error:
             raise CommandError(f"{error}") from error
-        log = Lending(settings, pool_size=2).reader
-        with closing(log.database):
-            return ask(dossiers(log, progress), question)
+        return backtest_log(settings, question, progress)
 
 
 def _day(given: datetime | None) -> date | None:
