@@ -1,5 +1,6 @@
 """Facts found by who, what, when, about whom, how much and why, from an index behind the log."""
 
+import json
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
@@ -201,6 +202,29 @@ def test_the_command_fills_the_index_again_and_says_how_much_it_holds(
 def test_an_unknown_kind_is_refused_with_those_there_are() -> None:
     with pytest.raises(UnknownKindError, match="LoanApproved"):
         topic_of("Nothing")
+
+
+@pytest.mark.usefixtures("index")
+def test_the_command_takes_instants_of_any_time_zone(
+    lending: Lending, database_url: str, schema: str
+) -> None:
+    def found(*options: str) -> list[int]:
+        command = ("audit", "search", "--json", *options)
+        environ = environment_of(database_url, schema, "")
+        result = CliRunner().invoke(app, command, env=environ)
+        assert result.exit_code == 0, result.exception
+        return [fact["position"] for fact in json.loads(result.stdout)["facts"]]
+
+    middle = page(lending, topic=topic_of("LoanDeclined")).facts[0].recorded_at
+    before = [fact.position for fact in page(lending, recorded_to=middle).facts]
+    since = [fact.position for fact in page(lending, recorded_from=middle).facts]
+    assert before
+    for hours in (0, 5.5, -7):
+        instant = middle.astimezone(timezone(timedelta(hours=hours))).isoformat()
+        assert found("--recorded-to", instant) == before
+        assert found("--recorded-from", instant) == since
+    assert found("--recorded-to", middle.replace(tzinfo=None).isoformat()) == before  # is UTC
+    assert found("--recorded-to", "2020-01-01") == []
 
 
 @pytest.mark.usefixtures("index")

@@ -12,9 +12,9 @@ import pytest
 from psycopg import Connection
 from psycopg.rows import TupleRow
 
-from credit_es.store.log import FIRST_TOPICS, ONE, SOME, STREAMS
+from credit_es.store.log import FIRST_TOPICS, HISTORY, ONE, SOME, STREAMS
 from credit_es.store.mapper import customer_stream, loan_stream
-from credit_es.store.recorder import EVENTS_UP, HEAD, NOTIFICATIONS
+from credit_es.store.recorder import EVENTS_UP, HEAD, NOTIFICATIONS, NOTIFICATIONS_OF
 from credit_es.store.snapshots import LOAD
 from projections.status import BEHIND, OLDEST
 from tests.projections.conftest import House
@@ -48,12 +48,14 @@ def test_no_request_reads_a_whole_table(house: House, customers: int) -> None:
         (sql(FIRST_TOPICS), ([STREAM],)),
         (sql(ONE), (STREAM, 1)),
         (sql(SOME), (STREAM, ["t"], 9, 9)),
+        (sql(HISTORY), (STREAM, 0, 9)),
+        (sql(NOTIFICATIONS_OF), (0, 9, ["t"], 9)),
         (sql(EVENTS_UP), (STREAM, 0, 9, 9)),
         (sql(NOTIFICATIONS), (0, 9, 9)),
         (sql(HEAD), ()),
         (sql(BEHIND), (0, 9)),
         (sql(OLDEST), (0, 9)),
-        (sql(LOAD), {"ids": [STREAM], "definition": 1}),
+        (sql(LOAD), {"ids": [STREAM], "definitions": [1]}),
     ]
     with house.lending.database.connection() as conn:
         for statement, values in statements:

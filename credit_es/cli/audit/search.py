@@ -1,14 +1,14 @@
 """``credit-es audit search``: facts by who, what, when, about whom, how much and why."""
 
 from contextlib import closing
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Final
 
 import typer
 
 from credit_es.cli import context
-from credit_es.cli.audit import history, output
+from credit_es.cli.audit import asof, history, output
 from credit_es.cli.context import CommandError, ExitCode
 
 DAY: Final = ["%Y-%m-%d"]
@@ -27,8 +27,13 @@ def search(
     amount_to: Annotated[str | None, typer.Option(help="At most so much.")] = None,
     occurred_from: Annotated[Day, typer.Option(formats=DAY, help="True since then.")] = None,
     occurred_to: Annotated[Day, typer.Option(formats=DAY, help="Or until then.")] = None,
-    recorded_from: Annotated[Day, typer.Option(help="Recorded then or later, in UTC.")] = None,
-    recorded_to: Annotated[Day, typer.Option(help="Recorded before then, in UTC.")] = None,
+    recorded_from: Annotated[
+        str | None, typer.Option(metavar="INSTANT", help="Recorded then or later.")
+    ] = None,
+    recorded_to: Annotated[
+        str | None,
+        typer.Option(metavar="INSTANT", help="Recorded before then: 2026-01-31T15:00:00+05:30."),
+    ] = None,
     before: Annotated[int | None, typer.Option(help="Below this position: a next page.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="Of facts.")] = 50,
     as_json: output.AsJson = False,
@@ -54,8 +59,8 @@ def search(
         amount_to=_amount(amount_to),
         occurred_from=_date(occurred_from),
         occurred_to=_date(occurred_to),
-        recorded_from=recorded_from and recorded_from.replace(tzinfo=UTC),
-        recorded_to=recorded_to and recorded_to.replace(tzinfo=UTC),
+        recorded_from=asof.instant_of(recorded_from),
+        recorded_to=asof.instant_of(recorded_to),
     )
     primary = Lending(settings, pool_size=1).reader
     replica = replica_log(settings, pool_size=1) or primary
