@@ -19,8 +19,9 @@ from credit_es.cli.projections import status as status_command
 from credit_es.store import migrations
 from credit_es.store.migrations import lacking, migrate
 from projections import projector, rebuild
-from projections.status import Floor, lowest_floor, status
-from projections.tables import PROJECTIONS
+from projections.projector import LEAD
+from projections.status import Floor, is_led, lowest_floor, status
+from projections.tables import PROJECTIONS, leader_of
 from tests.api.client import PERSON, Api, prepare
 from tests.projections.conftest import House as ReadHouse
 from tests.store.given import settings
@@ -187,6 +188,25 @@ def test_a_lock_in_another_database_is_no_floor_here(database_url: str, stalled:
             assert stalled.floor() is None
             stalled.api.register()
             assert stalled.reads.project() == 1
+    finally:
+        stalled.conn.execute(f"DROP DATABASE {name}".encode())
+
+
+def test_a_leader_in_another_database_leads_nothing_here(
+    database_url: str, stalled: Tenant
+) -> None:
+    """Two deployments whose schemas have the same name take the same lock, each in its database."""
+    name = f"test_{secrets.token_hex(6)}"
+    stalled.conn.execute(f"CREATE DATABASE {name}".encode())
+    leaders = [leader_of(projection, stalled.schema) for projection in PROJECTIONS]
+    try:
+        with psycopg.connect(database_url, dbname=name) as conn:
+            for leader in leaders:
+                conn.execute(LEAD, (leader,))
+            assert not is_led(stalled.conn, stalled.schema)
+        for leader in leaders:
+            stalled.conn.execute(LEAD, (leader,))
+        assert is_led(stalled.conn, stalled.schema)
     finally:
         stalled.conn.execute(f"DROP DATABASE {name}".encode())
 

@@ -119,6 +119,18 @@ def test_a_rebuild_that_meets_poison_says_where_and_leaves_the_old_table_serving
     assert house.reads.loan(loan)[0].number == loan  # the row holds what was folded before
 
 
+def test_a_rebuild_passes_over_no_fact_that_nobody_knows(house: House) -> None:
+    happen(house.lending, 1)
+    ((position,),) = house.sql(
+        "INSERT INTO {s}.events VALUES (NULL, gen_random_uuid(), 1, 'credit.LoanFlewAway', '{{}}')"
+        " RETURNING position"
+    )
+    with house.rebuilder() as builder:
+        for projection in PROJECTIONS:
+            with pytest.raises(RebuildError, match=f"^position {position}: {projection.name} can"):
+                builder.rebuild(projection)
+
+
 def test_only_one_rebuilder_works_at_a_time(house: House) -> None:
     order: list[str] = []
 

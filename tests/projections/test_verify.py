@@ -2,14 +2,18 @@
 
 import time
 from decimal import Decimal
+from typing import Any
 
 import psycopg
 import pytest
+from psycopg import Connection
+from psycopg.rows import TupleRow
 from typer.testing import CliRunner
 
 from credit_es.cli.context import CommandError, ExitCode
 from credit_es.cli.main import app
 from projections.loans import LOANS
+from projections.tables import TableOf
 from projections.verify import Difference, verify
 from tests.api.client import environment_of
 from tests.projections.conftest import House
@@ -97,6 +101,20 @@ def test_a_change_while_it_is_verified_is_no_difference(projected: House) -> Non
         found = list(verify(conn, projected.log, projected.schema, LOANS, meanwhile))
     assert happened
     assert found == []
+
+
+def test_a_batch_that_is_fed_after_the_position_was_read_is_no_difference(
+    projected: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Overtaken(TableOf):
+        def sorted_rows(self, conn: Connection[TupleRow]) -> Any:
+            happen(projected.lending, 1)
+            projected.project()
+            return super().sorted_rows(conn)
+
+    monkeypatch.setattr("projections.verify.TableOf", Overtaken)
+    with psycopg.connect(projected.url, autocommit=True) as conn:
+        assert list(verify(conn, projected.log, projected.schema, LOANS)) == []
 
 
 def test_a_fold_longer_than_an_idle_transaction_may_be_is_no_fault(house: House) -> None:
