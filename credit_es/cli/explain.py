@@ -59,7 +59,11 @@ def explain(
     except DomainError as error:
         raise CommandError(f"Not found: {error}.", ExitCode.NOT_FOUND) from error
     if as_json:
-        context.print_json(msgspec.structs.asdict(record) | {"replay": again})
+        from credit_es.audit.steps import steps  # noqa: PLC0415
+
+        context.print_json(
+            msgspec.structs.asdict(record) | {"steps": steps(record), "replay": again}
+        )
     else:
         _print(record)
         typer.echo(_said(again))
@@ -137,15 +141,15 @@ def _print(record: "DecisionRecord") -> None:
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
-    from credit_es.audit.decisions import in_words, message, score_in_words  # noqa: PLC0415
+    from credit_es.audit.steps import steps  # noqa: PLC0415
 
     decision, console = record.decision, Console(highlight=False, markup=False)
     asked, verdict, seen = decision.terms, decision.verdict, decision.seen
     card = verdict.scorecard
-    console.print(f"Decision {record.decision_id} of {decision.occurred_on}: {message(decision)}")
-    console.print(score_in_words(decision))
-    for reason, sentence in in_words(decision):
-        console.print(f"{reason}: {sentence}")
+    reasons = ", ".join(verdict.reasons) or "no reasons"
+    console.print(f"Decision {record.decision_id} of {decision.occurred_on}, {reasons}:")
+    for number, one in enumerate(steps(record), 1):
+        console.print(f"{number}. {one.what}")
     loan = decision.loan_number or "none"
     seen_loans = ", ".join(f"{each.loan_number} v{each.version}" for each in seen.loans) or "none"
     table = Table(show_header=False)

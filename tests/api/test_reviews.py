@@ -221,3 +221,37 @@ def test_what_was_not_referred_is_404(api: Api, path: str) -> None:
 def test_a_note_is_asked_for(api: Api, body: dict[str, object], pointer: str) -> None:
     answered = api.post("/reviews/1-2/decline", body)
     assert (answered.status_code, answered.json["errors"][0]["pointer"]) == (422, pointer)
+
+
+def test_what_was_reviewed_is_explained_and_comes_out_the_same_unless_its_policy_was_altered(
+    api: Api,
+) -> None:
+    waiting, approved, declined = (refer(api, X_Actor="clerk") for _ in range(3))
+    decided = [
+        api.post(f"/reviews/{application}/{verdict}", NOTE, X_Actor="officer").json["decision_id"]
+        for application, verdict in ((approved, "approve"), (declined, "decline"))
+    ]
+    explained = [api.get(f"/audit/explain/{one}").json for one in (waiting, approved, *decided)]
+    assert [one["replay"]["same"] for one in explained] == [True] * 4
+    outcomes = [one["steps"][-1]["what"] for one in explained]
+    assert outcomes[0].startswith("The application is left to a reviewer")
+    assert "200000.00 is asked for" in outcomes[1]
+    assert outcomes[2].startswith("The loan is approved at 12.00 % a year")
+    assert outcomes[3].endswith("A reviewer declined: known for years")
+
+    database = api.services.lending.database
+    statement = (
+        f"UPDATE {database.schema}.events SET state = convert_to(replace(convert_from(state,"
+        " 'UTF8'), %s, %s), 'UTF8') WHERE topic = 'credit.PolicyAdopted'"
+    ).encode()
+    was, now = "expires_after_days", "expires_after_dayz"
+    database.run(lambda conn: conn.execute(statement, (was, now)))
+    try:
+        replay = api.get(f"/audit/explain/{decided[0]}").json["replay"]
+        assert replay["same"] is None
+        assert replay["problem"].endswith("is neither in the log, as it was, nor shipped")
+        whole = api.get("/audit/explain?limit=1000").json
+        assert decided[0] in [one["decision_id"] for one in whole["not_the_same"]]
+    finally:
+        database.run(lambda conn: conn.execute(statement, (now, was)))
+    assert api.get("/audit/explain?limit=1000").json["not_the_same"] == []

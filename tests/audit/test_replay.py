@@ -165,6 +165,11 @@ def test_the_command_explains_one_or_all_and_exits_3(lending: Lending, database_
     one = run(lending, database_url, "explain", "10000001-2")
     assert one.returncode == 0, one.stderr
     assert "it comes out the same" in one.stdout
+    assert "1. On " in one.stdout
+    assert "7. The loan is approved at 12.00 % a year" in one.stdout
+    document = json.loads(run(lending, database_url, "explain", "10000001-2", "--json").stdout)
+    assert [each["step"] for each in document["steps"]][-1] == "outcome"
+    assert document["replay"]["same"] is True
     whole = run(lending, database_url, "audit", "explain", "--all", "--json")
     assert whole.returncode == 0, whole.stderr
     assert json.loads(whole.stdout) == {"decisions": 3, "first_not_the_same": None}
