@@ -15,6 +15,7 @@ from gunicorn.http.errors import ParseException  # type: ignore[import-untyped]
 from msgspec import Struct
 
 from credit_es.application import ContendedError
+from credit_es.audit.decisions import in_words
 from credit_es.audit.dossiers import BrokenDossierError
 from credit_es.domain.errors import (
     DomainError,
@@ -28,6 +29,7 @@ from credit_es.domain.errors import (
     UnknownLoanError,
     UnknownRepaymentError,
 )
+from credit_es.domain.review import DeclinedByPolicyError
 from credit_es.store.database import BusyError, ConnectionLostError, StoreUnavailableError
 from credit_es.store.idempotency import KeyReusedError
 from credit_es.store.mapper import UndigestedError
@@ -38,6 +40,15 @@ log = structlog.get_logger()
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER_S: Final = 1
+FOUND: Final = {
+    "customer": "GET /customers?phone_number= finds one",
+    "loan": "GET /view-loans/{customer_id}?status=all lists those of a customer",
+    "decision": "GET /customers/{customer_id}/decisions lists those of a customer",
+    "ingestion": "GET /ingestions lists them",
+    "repayment": "GET /loans/{loan_id}/repayments lists those of a loan",
+    "application": "GET /reviews?status=all lists all of them",
+}
+"""Where the ids are found that there are."""
 Location = Literal["body", "query", "header"]
 
 
@@ -118,7 +129,8 @@ class NotThereError(ProblemError):
     """A path whose id is none that anything could have; it may be any text, and is not repeated."""
 
     def __init__(self, what: str) -> None:
-        super().__init__(HTTPStatus.NOT_FOUND, f"unknown-{what}", f"No {what} has this id.")
+        detail = f"No {what} has this id{_where(what)}."
+        super().__init__(HTTPStatus.NOT_FOUND, f"unknown-{what}", detail)
 
 
 class UnavailableError(ProblemError):
@@ -144,6 +156,7 @@ def add_error_handlers(app: "falcon.App[falcon.Request, falcon.Response]") -> No
     app.add_error_handler(ParseException, _via(_broken_chunks))
     app.add_error_handler(DomainError, _via(_unknown))
     app.add_error_handler(ForbiddenError, _via(_forbidden))
+    app.add_error_handler(DeclinedByPolicyError, _via(_declined))
     app.add_error_handler(FourEyesError, _via(_four_eyes))
     app.add_error_handler(NotAllowedError, _not_allowed)
     app.add_error_handler(KeyReusedError, _via(_key_reused))
@@ -164,19 +177,31 @@ def _broken_chunks(_error: Exception) -> ProblemError:
 
 def _unknown(error: Exception) -> ProblemError:
     kinds: dict[type[Exception], str] = {
-        UnknownCustomerError: "unknown-customer",
-        UnknownLoanError: "unknown-loan",
-        UnknownDecisionError: "unknown-decision",
-        UnknownIngestionError: "unknown-ingestion",
-        UnknownRepaymentError: "unknown-repayment",
-        UnknownApplicationError: "unknown-application",
+        UnknownCustomerError: "customer",
+        UnknownLoanError: "loan",
+        UnknownDecisionError: "decision",
+        UnknownIngestionError: "ingestion",
+        UnknownRepaymentError: "repayment",
+        UnknownApplicationError: "application",
     }
-    kind = next((kind for of, kind in kinds.items() if isinstance(error, of)), "unknown")
-    return ProblemError(HTTPStatus.NOT_FOUND, kind, _sentence(error))
+    what = next((kind for of, kind in kinds.items() if isinstance(error, of)), "")
+    detail = f"{_sentence(error)[:-1]}{_where(what)}."
+    return ProblemError(HTTPStatus.NOT_FOUND, f"unknown-{what}" if what else "unknown", detail)
+
+
+def _where(what: str) -> str:
+    return f": {FOUND[what]}" if what in FOUND else ""
 
 
 def _forbidden(error: Exception) -> ProblemError:
     return ProblemError(HTTPStatus.CONFLICT, "not-allowed", _sentence(error))
+
+
+def _declined(error: Exception) -> ProblemError:
+    assert isinstance(error, DeclinedByPolicyError)
+    reasons = " ".join(text for _, text in in_words(error.decision))
+    detail = f"{_sentence(error)} {reasons}"
+    return ProblemError(HTTPStatus.CONFLICT, "not-allowed", detail)
 
 
 def _four_eyes(error: Exception) -> ProblemError:

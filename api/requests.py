@@ -151,7 +151,9 @@ class CorrectionRequest(Request):
     @model_validator(mode="after")
     def _says_something(self) -> Self:
         if all(getattr(self, name) is None for name in KNOWN):
-            raise PydanticCustomError("nothing", "Input should have a field to be corrected")
+            raise PydanticCustomError(
+                "nothing", f"Input should have a field to be corrected: {', '.join(KNOWN)}"
+            )
         return self
 
     def command(self, customer_number: int) -> CorrectCustomer:

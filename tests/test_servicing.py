@@ -9,7 +9,8 @@ import pytest
 from credit_es.application import Lending
 from credit_es.domain.errors import DomainError
 from credit_es.domain.events import LoanApproved, LoanBurdenRaised
-from credit_es.domain.repaying import Repay, payoff
+from credit_es.domain.payoff import payoff
+from credit_es.domain.repaying import Repay
 from credit_es.domain.standing import is_current, left_to_pay
 from credit_es.servicing import Servicing
 from credit_es.store.mapper import customer_stream

@@ -23,7 +23,7 @@ from api.problems import NotThereError
 from api.requests import DayQuery, ReasonRequest, RepaymentRequest, valid
 from credit_es.application import Lending
 from credit_es.domain.installments import loan_schedule
-from credit_es.domain.repaying import payoff
+from credit_es.domain.payoff import payoff
 from credit_es.servicing import Serviced, Servicing
 from projections.reading import ReadModel
 

@@ -40,8 +40,9 @@ class UnknownIngestionError(DomainError):
 class UnknownRepaymentError(DomainError):
     """The loan has no such repayment."""
 
-    def __init__(self, repayment_id: str) -> None:
-        super().__init__(f"no repayment has the id {repayment_id}")
+    def __init__(self, loan_number: int, repayment_id: str) -> None:
+        super().__init__(f"no repayment of loan {loan_number} has the id {repayment_id}")
+        self.loan_number = loan_number
         self.repayment_id = repayment_id
 
 

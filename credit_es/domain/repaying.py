@@ -20,14 +20,12 @@ from credit_es.domain.events import (
     RepaymentReversed,
 )
 from credit_es.domain.loan import ZERO, Loan, Repayment, plan_of
-from credit_es.domain.money import to_cents
-from credit_es.domain.schedule import due_by, month_interest, months_later, schedule
+from credit_es.domain.payoff import Payoff, month_of, payoff
+from credit_es.domain.running import must_not_be_written_off, must_run
 from credit_es.domain.schedule import installment as annuity
+from credit_es.domain.schedule import month_interest, months_later, schedule
 from credit_es.domain.standing import (
-    amortized,
-    closed_on,
     filled,
-    is_current,
     left_to_pay,
     outstanding_principal,
     received,
@@ -48,74 +46,6 @@ class Repay(Struct, frozen=True, kw_only=True):
     reference: str | None = None
     prepay: bool = False
     keep: Keep = Keep.INSTALLMENT
-
-
-class Payoff(Struct, frozen=True, kw_only=True):
-    """What is owed on a day if it is all to be paid.
-
-    Arrears are what is due and not paid; interest accrues by the days of the running month, unless
-    its installment is paid already. A part payment for an installment not yet due is ``waiting``,
-    and goes to the interest first. ``after`` is the last installment that then counts as paid.
-    """
-
-    arrears: Decimal
-    accrued_interest: Decimal
-    principal: Decimal
-    waiting: Decimal
-    after: int
-
-    @property
-    def interest_to_pay(self) -> Decimal:
-        """The accrued interest that no part payment has paid."""
-        return max(self.accrued_interest - self.waiting, ZERO)
-
-    @property
-    def principal_to_pay(self) -> Decimal:
-        """The principal that no part payment has paid."""
-        return self.principal - max(self.waiting - self.accrued_interest, ZERO)
-
-    @property
-    def total(self) -> Decimal:
-        """What pays the loan off."""
-        return self.arrears + self.interest_to_pay + self.principal_to_pay
-
-
-def payoff(loan: Loan, on: date) -> Payoff:
-    """What pays the loan off on a day.
-
-    Raises ``ForbiddenError`` where it is closed or no balance is known, ``NotAllowedError`` for a
-    day before the opening or before the last repayment.
-    """
-    must_run(loan, on)
-    if loan.emis_on_time is not None:
-        raise ForbiddenError(
-            f"loan {loan.number} came with a workbook that gives no balance: it can be repaid by "
-            f"installments of {loan.installment}, and neither prepaid nor paid off"
-        )
-    last = max((one.paid_on for one in received(loan)), default=loan.opened_on)
-    if on < last:
-        what = "a repayment came" if last > loan.opened_on else "the loan was opened"
-        raise NotAllowedError("on", f"{what} on {last}: give that day or a later one")
-    plan, now = plan_of(loan), filled(loan)
-    rows = amortized(loan, plan)
-    due = max(min(due_by(loan.opened_on, plan.last, on), plan.last), plan.after)
-    after = max(now.paid, due)
-    arrears = rows.due[due - plan.after] - rows.due[now.paid - plan.after] - now.waiting
-    is_behind = now.paid < due
-    principal = rows.rows[after - plan.after - 1].balance if after > plan.after else plan.principal
-    interest = ZERO
-    if due == after < plan.last:
-        begins, ends = _period(loan, plan, after + 1)
-        share = Fraction(max((on - begins).days, 0), (ends - begins).days)
-        interest = to_cents(Fraction(rows.rows[after - plan.after].interest) * share)
-    waiting = ZERO if is_behind else min(now.waiting, interest + principal)
-    return Payoff(
-        arrears=arrears if is_behind else ZERO,
-        accrued_interest=interest,
-        principal=principal,
-        waiting=waiting,
-        after=after,
-    )
 
 
 def decide_repayment(loan: Loan, command: Repay, *, today: date) -> RepaymentReceived | LoanPrepaid:
@@ -229,7 +159,7 @@ def _plan_after(loan: Loan, command: Repay, owed: Payoff, principal: Decimal) ->
     plan, after = plan_of(loan), owed.after
     if not principal:
         return Plan(after=after, last=after, principal=ZERO, installment=plan.installment)
-    begins, ends = _month(loan, after + 1)
+    begins, ends = month_of(loan, after + 1)
     first_interest = None
     if command.paid_on > begins:
         rest = Fraction((ends - command.paid_on).days, (ends - begins).days)
@@ -253,19 +183,6 @@ def _plan_after(loan: Loan, command: Repay, owed: Payoff, principal: Decimal) ->
     )
 
 
-def _month(loan: Loan, number: int) -> tuple[date, date]:
-    """The month at whose end an installment is due."""
-    return months_later(loan.opened_on, number - 1), months_later(loan.opened_on, number)
-
-
-def _period(loan: Loan, plan: Plan, number: int) -> tuple[date, date]:
-    """The days whose interest an installment pays: its month, or what a prepayment left of it."""
-    begins, ends = _month(loan, number)
-    if plan.begins_on is not None and number == plan.after + 1:
-        begins = plan.begins_on
-    return begins, ends
-
-
 def decide_reversal(
     loan: Loan, repayment_id: str, reason: str, *, today: date
 ) -> tuple[RepaymentReversed, LoanBurdenRaised]:
@@ -277,14 +194,13 @@ def decide_reversal(
     ids = {f"{loan.number}-{one.version}": one for one in loan.repayments}
     mistaken = ids.get(repayment_id)
     if mistaken is None:
-        raise UnknownRepaymentError(repayment_id)
+        raise UnknownRepaymentError(loan.number, repayment_id)
     if mistaken.reversed_on is not None:
-        raise ForbiddenError(f"repayment {repayment_id} was reversed on {mistaken.reversed_on}")
-    if loan.written_off_on is not None:
         raise ForbiddenError(
-            f"loan {loan.number} was written off on {loan.written_off_on}: nothing more is "
-            "recorded on it"
+            f"repayment {repayment_id} of {mistaken.amount} was reversed on "
+            f"{mistaken.reversed_on}: one that came after all is recorded anew"
         )
+    must_not_be_written_off(loan)
     later = [one for one in loan.repayments if one.version > mistaken.version]
     above = next((one for one in later if one.is_prepayment and one.reversed_on is None), None)
     if above:
@@ -321,16 +237,6 @@ def decide_write_off(loan: Loan, reason: str, *, today: date) -> LoanWrittenOff:
         outstanding_principal=outstanding_principal(loan),
         reason=reason,
     )
-
-
-def must_run(loan: Loan, on: date) -> None:
-    """Raise ``ForbiddenError`` where the loan has ended, with the day and the way."""
-    if loan.written_off_on is not None:
-        raise ForbiddenError(f"loan {loan.number} was written off on {loan.written_off_on}")
-    if not is_current(loan, on):
-        day = closed_on(loan)
-        paid = f"was paid on {day}" if day else f"has ended on {loan.ends_on}, as its workbook says"
-        raise ForbiddenError(f"loan {loan.number} {paid}: nothing is left to pay")
 
 
 def _version(repayment: Repayment) -> int:

@@ -66,6 +66,18 @@ class Application(Struct, frozen=True, kw_only=True):
     note: str | None = None
 
 
+class DeclinedByPolicyError(ForbiddenError):
+    """The policy would decline what is to be approved; ``decision`` is what it would say today."""
+
+    def __init__(self, application: Application, decision: LoanDeclined) -> None:
+        super().__init__(
+            f"by policy {decision.verdict.policy} application {application.application_id} is to be"
+            f" declined today ({', '.join(decision.verdict.reasons)}): decline it, or approve it"
+            f" once that no longer holds, until {application.decide_by}"
+        )
+        self.decision = decision
+
+
 class Review(Struct, frozen=True, kw_only=True):
     """A reviewer's word on an application, and why."""
 
@@ -146,11 +158,14 @@ def decide_approval(
     _refuse_unless_open(application, review, today)
     verdict = judge(policy, customer, loans, application.terms, today, reviewed=True)
     if not verdict.approved:
-        raise ForbiddenError(
-            f"by policy {verdict.policy} application {application.application_id} is to be declined"
-            f" today ({', '.join(verdict.reasons)}): decline it, or approve it once that no longer"
-            f" holds, until {application.decide_by}"
+        declined = LoanDeclined(
+            occurred_on=today,
+            customer_number=customer.number,
+            terms=application.terms,
+            verdict=verdict,
+            seen=seen_of(customer, loans),
         )
+        raise DeclinedByPolicyError(application, declined)
     approved, opened = grant(
         customer,
         loans,

@@ -127,7 +127,9 @@ def test_an_event_that_is_no_decision_is_404(api: Api) -> None:
 def test_applying_for_nobody_is_404(api: Api, path: str) -> None:
     problem = check_problem(api.post(path, LOAN), 404)
     assert problem["type"] == "urn:credit-es:problem:unknown-customer"
-    assert problem["detail"] == "No customer has the number 1."
+    assert problem["detail"] == (
+        "No customer has the number 1: GET /customers?phone_number= finds one."
+    )
 
 
 @pytest.mark.parametrize("given", ["a", "x" * 128, "!~"])

@@ -255,3 +255,23 @@ def test_what_was_reviewed_is_explained_and_comes_out_the_same_unless_its_policy
     finally:
         database.run(lambda conn: conn.execute(statement, (now, was)))
     assert api.get("/audit/explain?limit=1000").json["not_the_same"] == []
+
+
+def test_what_the_policy_would_decline_today_is_409_with_its_figures(api: Api) -> None:
+    application_id = refer(api, X_Actor="clerk")
+    customer = application_id.partition("-")[0]
+    correction = {
+        "approved_limit": 100_000,
+        "effective_on": api.services.lending.today().isoformat(),
+        "reason": "a typo",
+    }
+    assert api.post(f"/customers/{customer}/corrections", correction).status_code == 201
+    refused = api.post(f"/reviews/{application_id}/approve", NOTE, X_Actor="officer")
+    last = api.get(f"/reviews/{application_id}").json["decide_by"]
+    assert (refused.status_code, refused.json["detail"]) == (
+        409,
+        f"By policy standard application {application_id} is to be declined today (OVER_LIMIT):"
+        f" decline it, or approve it once that no longer holds, until {last}. Current loans are"
+        " 0.00 and 200000.00 is asked for: by policy standard that is too much for the approved"
+        " limit of 100000.00.",
+    )

@@ -14,13 +14,8 @@ from credit_es.domain.errors import DomainError, ForbiddenError, NotAllowedError
 from credit_es.domain.events import LoanEvent, LoanOpened, RepaymentReceived
 from credit_es.domain.installments import InstallmentStatus, loan_schedule
 from credit_es.domain.loan import ZERO, Loan, evolve
-from credit_es.domain.repaying import (
-    Repay,
-    decide_repayment,
-    decide_reversal,
-    decide_write_off,
-    payoff,
-)
+from credit_es.domain.payoff import payoff
+from credit_es.domain.repaying import Repay, decide_repayment, decide_reversal, decide_write_off
 from credit_es.domain.schedule import installment, months_later
 from credit_es.domain.standing import (
     Status,

@@ -6,7 +6,8 @@ from pathlib import Path
 from credit_es.domain.events import LoanPrepaid
 from credit_es.domain.installments import loan_schedule
 from credit_es.domain.loan import evolve
-from credit_es.domain.repaying import decide_repayment, payoff
+from credit_es.domain.payoff import payoff
+from credit_es.domain.repaying import decide_repayment
 from credit_es.domain.schedule import installment
 from tests.domain.facts import day, money
 from tests.domain.test_repaying import PAYMENT, TODAY, YEAR, repay

@@ -9,13 +9,8 @@ import pytest
 from credit_es.domain.errors import ForbiddenError, NotAllowedError, UnknownRepaymentError
 from credit_es.domain.events import LoanPrepaid, LoanWrittenOff
 from credit_es.domain.loan import Loan, evolve
-from credit_es.domain.repaying import (
-    Repay,
-    decide_repayment,
-    decide_reversal,
-    decide_write_off,
-    payoff,
-)
+from credit_es.domain.payoff import payoff
+from credit_es.domain.repaying import Repay, decide_repayment, decide_reversal, decide_write_off
 from credit_es.domain.standing import (
     Status,
     closed_on,
