@@ -29,7 +29,7 @@ from credit_es.store.mapper import DECODER
 Format = Literal["jsonl", "csv", "parquet"]
 MANIFEST: Final = "manifest.json"
 SHARDS: Final = 8
-ROWS_A_GROUP: Final = 20_000
+ROWS_A_GROUP: Final = 5_000
 CHUNK: Final = 2**20
 
 Progress = Callable[[int, int], None]
