@@ -33,14 +33,14 @@ class Counts(Struct, frozen=True, kw_only=True):
     blank: int = 0
 
 
-class ImportedLoan(Struct, frozen=True, kw_only=True):
+class ImportedLoan(Struct, frozen=True, kw_only=True, gc=False):
     """Which loan a workbook's id means; the id and the customer together are its identity."""
 
     loan_number: int
     source_loan_id: str
 
 
-class LoanSeen(Struct, frozen=True, kw_only=True):
+class LoanSeen(Struct, frozen=True, kw_only=True, gc=False):
     """How far a loan's stream had been folded."""
 
     loan_number: int
@@ -66,7 +66,7 @@ REFERRALS: Final = frozenset(
 """Why a policy leaves an application to a reviewer that it would approve otherwise."""
 
 
-class Scorecard(Struct, frozen=True, kw_only=True):
+class Scorecard(Struct, frozen=True, kw_only=True, gc=False):
     """A score of 0-100, its components in points, and the counts and amounts they come from.
 
     All points are rounded half up to two places; decisions compare the exact score.
@@ -95,7 +95,7 @@ class Seen(Struct, frozen=True, kw_only=True):
     loans: tuple[LoanSeen, ...]
 
 
-class Source(Struct, frozen=True, kw_only=True):
+class Source(Struct, frozen=True, kw_only=True, gc=False):
     """The place in an ingested workbook that says so; ``row`` is the one Excel shows."""
 
     ingestion_id: str
@@ -103,7 +103,7 @@ class Source(Struct, frozen=True, kw_only=True):
     row: int
 
 
-class Terms(Struct, frozen=True, kw_only=True):
+class Terms(Struct, frozen=True, kw_only=True, gc=False):
     """What was asked for; ``annual_rate`` as requested, before any correction."""
 
     amount: Decimal

@@ -81,7 +81,7 @@ class Log:
         """Whole streams in one round trip; one without an event is not in the answer."""
         ids = list(stream_ids)
         rows = self.database.run(
-            lambda conn: conn.execute(self._streams, (ids,), prepare=True).fetchall()
+            lambda conn: conn.execute(self._streams, (ids,), prepare=True, binary=True).fetchall()
         )
         found: dict[UUID, list[Recorded]] = {}
         for stream_id, version, state in rows:
@@ -96,7 +96,7 @@ class Log:
         """One stream beyond version ``after``, with positions."""
         values = (stream_id, after, limit)
         rows = self.database.run(
-            lambda conn: conn.execute(self._history, values, prepare=True).fetchall()
+            lambda conn: conn.execute(self._history, values, prepare=True, binary=True).fetchall()
         )
         return [
             Placed(position, recorded(stream_id, version, state))
@@ -107,7 +107,9 @@ class Log:
         """What the first event of each stream is; one that does not exist is not in the answer."""
         ids = list(stream_ids)
         rows = self.database.run(
-            lambda conn: conn.execute(self._first_topics, (ids,), prepare=True).fetchall()
+            lambda conn: conn.execute(
+                self._first_topics, (ids,), prepare=True, binary=True
+            ).fetchall()
         )
         return dict(rows)
 
@@ -115,7 +117,7 @@ class Log:
         """The first fact of each stream and those of some kinds, in one round trip."""
         values = (list(stream_ids), topics)
         rows = self.database.run(
-            lambda conn: conn.execute(self._excerpts, values, prepare=True).fetchall()
+            lambda conn: conn.execute(self._excerpts, values, prepare=True, binary=True).fetchall()
         )
         found: dict[UUID, Excerpt] = {}
         for stream_id, head, version, state in rows:
@@ -126,7 +128,9 @@ class Log:
     def event(self, stream_id: UUID, version: int) -> Recorded | None:
         """One event, by its place."""
         row = self.database.run(
-            lambda conn: conn.execute(self._one, (stream_id, version), prepare=True).fetchone()
+            lambda conn: conn.execute(
+                self._one, (stream_id, version), prepare=True, binary=True
+            ).fetchone()
         )
         return recorded(*row) if row else None
 
@@ -136,7 +140,7 @@ class Log:
         """Events of some kinds in one stream, the latest first, below version ``before``."""
         values = (stream_id, list(topics), before, limit)
         rows = self.database.run(
-            lambda conn: conn.execute(self._some, values, prepare=True).fetchall()
+            lambda conn: conn.execute(self._some, values, prepare=True, binary=True).fetchall()
         )
         return [recorded(*row) for row in rows]
 
