@@ -67,20 +67,20 @@ class Portfolio:
 
 
 class Historic:
-    """The peer: the same loans, as of now."""
+    """The peer: the same loans, as of now; ``environment`` is what its processes need."""
 
     def __init__(self, url: str, events: int) -> None:
         settings = {"PEER_DATABASE_URL": url, "DJANGO_SETTINGS_MODULE": f"{PEER[:-10]}.settings"}
-        self._environment = os.environ | settings
+        self.environment = os.environ | settings
         self._events = events
         self.peak_mib = 0.0
         self.answer: dict[str, Any] = {}
-        run(["-m", PEER, "fill"], self._environment)
+        run(["-m", PEER, "fill"], self.environment)
 
     def rate(self) -> float:
         """Events of our log whose loans it counts in a second, so that both rates compare."""
         now = datetime.now(UTC).isoformat()
-        said, peak = run(["-m", PEER, "ask", now, TODAY.isoformat()], self._environment)
+        said, peak = run(["-m", PEER, "ask", now, TODAY.isoformat()], self.environment)
         self.answer = json.loads(said)
         self.peak_mib = max(self.peak_mib, peak)
         seconds: float = self.answer["seconds"]

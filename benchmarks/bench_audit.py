@@ -1,13 +1,16 @@
 """What do an auditor's questions cost with a million facts in the log?
 
 The log has a customer of 5,000 facts among others with three loans each. A history and pages of
-searches are timed through the same functions as the commands. A backtest and a replay of every
-decision are compared, per fact of the log, with the one-shard rebuild of the read tables in the
-same run.
+searches are timed through the same functions as the commands. The peer's history is that of one of
+the same loans as a Django model under django-simple-history, as many rows; its rows carry no
+sentence, source or second clock. A backtest and a replay of every decision are what the commands
+do, on every core, and are compared, per fact of the log, with the one-shard rebuild of the read
+tables in the same run. Those the peer cannot answer, for it keeps no decision.
 
 Arguments: facts (1,000,000), facts of the long stream (5,000).
 """
 
+import os
 import statistics
 import sys
 import time
@@ -19,19 +22,20 @@ from typing import Any, Final
 
 import psycopg
 
+from benchmarks.bench_asof import PEER, Historic, run
 from benchmarks.bench_decision import customer
 from benchmarks.bench_rebuild import Ours
 from benchmarks.harness import asked, in_turns, postgres, say, table
 from benchmarks.history import copy_history
 from credit_es.application import Lending
-from credit_es.audit.backtest import Question, Tallies, backtest
-from credit_es.audit.dossiers import dossiers
+from credit_es.audit.backtest import Question, Tallies, backtest_log
 from credit_es.audit.history import whole_history
-from credit_es.audit.replay import first_failing, policies_of
+from credit_es.audit.replay import replay_log
 from credit_es.audit.search import find, topic_of
 from credit_es.domain.policy import load_policy
 from projections.facts import FactIndex, Wanted
 from projections.rebuild import rebuilder
+from tests.processes import children_of, peaks_of
 from tests.store.given import settings
 
 FACTS: Final = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
@@ -78,6 +82,13 @@ def searches(long: int) -> dict[str, Wanted]:
     }
 
 
+def historic(url: str) -> float:
+    """The p50 of the peer's history, in ms."""
+    peer = Historic(url, LONG)
+    said, _ = run(["-m", PEER, "history", str(LONG), str(TIMES)], peer.environment)
+    return float(said)
+
+
 def main() -> None:
     """Ask everything."""
     with postgres() as server:
@@ -99,7 +110,8 @@ def main() -> None:
         say(f"  {indexed:,.0f} facts/s indexed")
         whole = p50_ms(lambda: list(whole_history(log, "customer", str(long))))
         rows: list[tuple[Any, ...]] = [
-            (f"history of {LONG:,} facts", whole, asked(whole, at_most=HISTORY_MS))
+            (f"history of {LONG:,} facts", whole, asked(whole, at_most=HISTORY_MS)),
+            (f"django-simple-history, {LONG:,} rows", historic(server.url), ""),
         ]
         for name, wanted in searches(long).items():
             rows.append((f"search: {name}", p50_ms(partial(find, log, log, wanted)), ""))
@@ -110,30 +122,47 @@ def main() -> None:
         question = Question(policy=literal, against=standard, first=None, last=None, today=today)
         tallies: Tallies = {}
 
-        def judge_all() -> float:
+        told = settings(server.url, "credit")
+        peaks: dict[str, float] = {}
+
+        def rate(name: str, ask: Callable[[], object]) -> float:
             started = time.perf_counter()
-            tallies.update(backtest(dossiers(log), question))
+            with peaks_of(lambda: children_of(os.getpid(), "projections.spread")) as seen:
+                ask()
+            peaks[name] = max(peaks.get(name, 0.0), *seen.values())
             return facts / (time.perf_counter() - started)
 
-        def replay_all() -> float:
-            started = time.perf_counter()
-            _, failed = first_failing(dossiers(log), policies_of(log))
+        def judge_all() -> None:
+            tallies.update(backtest_log(told, question, lambda _at, _head: None))
+
+        def replay_all() -> None:
+            _, failed = replay_log(told, lambda _at, _head: None)
             assert failed is None, failed
-            return facts / (time.perf_counter() - started)
 
         one = Ours(server.url, facts, 1)
         got = in_turns(
-            {"rebuild, one shard": one.rate, "backtest": judge_all, "explain --all": replay_all}
+            {
+                "rebuild, one shard": one.rate,
+                "backtest": partial(rate, "backtest", judge_all),
+                "explain --all": partial(rate, "explain --all", replay_all),
+            }
         )
+        peaks["rebuild, one shard"] = one.peak_mib
         lending.close()
     cases = sum(tally.cases for tally in tallies.values())
     rebuild = got["rebuild, one shard"]
     table(
         f"The whole log, {facts:,} facts, {cases:,} applications and imported loans",
-        ("what", "facts/s", "ratio", "asked"),
+        ("what", "facts/s", "ratio", "peak of a process, MiB", "asked"),
         [
-            (name, rate, rate / rebuild, asked(rate / rebuild, at_least=1.0) if n else "")
-            for n, (name, rate) in enumerate(got.items())
+            (
+                name,
+                figure,
+                figure / rebuild,
+                peaks[name],
+                asked(figure / rebuild, at_least=1.0) if n else "",
+            )
+            for n, (name, figure) in enumerate(got.items())
         ],
     )
 

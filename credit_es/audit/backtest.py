@@ -226,12 +226,12 @@ def _imported(whole: Dossier, number: int, opened: LoanImported, granted: Loan) 
     who = customer_as_of(whole.history, on=day)
     if who is None:
         return
-    others = (
-        loan_as_of(stream, on=day) for other, stream in whole.loans.items() if other != number
+    earlier = (
+        loan_as_of(stream, on=day)
+        for other, stream in whole.loans.items()
+        if (stream[0].entry.fact.occurred_on, other) < (day, number)
     )
-    before = [
-        one for one in others if one and (one.opened_on, one.number) < (opened.occurred_on, number)
-    ]
+    before = [one for one in earlier if one]
     yield _Case(
         kind=Kind.IMPORTED,
         who=replace(who, loans=tuple(one.number for one in before)),

@@ -1,11 +1,14 @@
 """The portfolio as it was known at an instant: ``python -m benchmarks.peers.historic.portfolio``.
 
 ``fill`` makes the tables and copies the loans of our read table into them, each with one row of
-history. ``ask INSTANT DAY`` counts the loans as of the instant by status and year, through our own
-domain, and prints the seconds and the counts. One clock only: of a day past it can say what had
-been entered until then, not what was true then. Slabs it cannot tell, for it keeps no decision.
+history. ``history ROWS TIMES`` gives one of them so many rows, and prints the median milliseconds
+in which they are read. ``ask INSTANT DAY`` counts the loans as of the instant by status and year,
+through our own domain, and prints the seconds and the counts. One clock only: of a day past it can
+say what had been entered until then, not what was true then. Slabs it cannot tell, for it keeps no
+decision.
 """
 
+import statistics
 import sys
 import time
 from datetime import date, datetime
@@ -24,6 +27,11 @@ FILL: Final = (
     f"INSERT INTO historic_historicalloan ({COLUMNS}, history_date, history_type)"  # noqa: S608
     f" SELECT {COLUMNS}, now(), '+' FROM historic_loan",
     "VACUUM (ANALYZE) historic_loan, historic_historicalloan",
+)
+LENGTHEN: Final = (
+    f"INSERT INTO historic_historicalloan ({COLUMNS}, history_date, history_type)"  # noqa: S608
+    f" SELECT {COLUMNS}, now(), '~' FROM historic_loan, generate_series(1, %s)"
+    " WHERE number = %s"
 )
 CHUNK: Final = 2000
 
@@ -69,17 +77,38 @@ def ask(instant: datetime, on: date) -> dict[str, Any]:
     }
 
 
+def history(rows: int, times: int) -> float:
+    """The median milliseconds in which so many rows of one loan's history are read."""
+    from django.db import connection  # noqa: PLC0415
+
+    from benchmarks.peers.historic.models import Loan  # noqa: PLC0415
+
+    number = Loan.history.order_by("number").values_list("number", flat=True)[0]
+    with connection.cursor() as cursor:
+        cursor.execute(LENGTHEN, [rows - 1, number])
+        cursor.execute("ANALYZE historic_historicalloan")
+    took = []
+    for _ in range(times):
+        started = time.perf_counter()
+        found = list(Loan.history.filter(number=number))
+        took.append(1000 * (time.perf_counter() - started))
+        assert len(found) == rows
+    return statistics.median(took)
+
+
 def main() -> None:
     """Do what is asked."""
     django.setup()
     match sys.argv[1:]:
         case ["fill"]:
             fill()
+        case ["history", rows, times]:
+            sys.stdout.write(str(history(int(rows), int(times))))
         case ["ask", instant, day]:
             answer = ask(datetime.fromisoformat(instant), date.fromisoformat(day))
             sys.stdout.buffer.write(msgspec.json.encode(answer))
         case _:
-            sys.exit("fill, or ask INSTANT DAY")
+            sys.exit("fill, history ROWS TIMES, or ask INSTANT DAY")
 
 
 if __name__ == "__main__":
