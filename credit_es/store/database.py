@@ -50,8 +50,9 @@ NOT_MIGRATED: Final = (
     psycopg.errors.UndefinedFunction,
     psycopg.errors.InvalidSchemaName,
 )
-LOST_RACES: Final = (psycopg.IntegrityError, psycopg.errors.DeadlockDetected)
-"""Two that append to the same streams in another order each may wait for one another; one wins."""
+LOST_RACES: Final = (psycopg.errors.UniqueViolation, psycopg.errors.DeadlockDetected)
+"""Two that append to the same streams in another order each may wait for one another; one wins. Any
+other constraint that is violated is nobody's race: the schema is broken, or we are."""
 OUTAGES: Final = (psycopg.OperationalError, psycopg.InterfaceError)
 # A server whose machine is gone says nothing, not even that: TCP must find it out within 5 s.
 WATCHFUL: Final[dict[str, str | int]] = {

@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 from eventsourcing.persistence import IntegrityError, StoredEvent
 from psycopg import Connection, Cursor
+from psycopg.errors import NotNullViolation
 from psycopg.rows import TupleRow
 
 from credit_es.store.database import ConnectionLostError, Database, StoreUnavailableError
@@ -50,6 +51,15 @@ def test_a_taken_version_is_a_conflict_and_leaves_nothing(recorder: LogRecorder)
     with pytest.raises(IntegrityError):
         recorder.insert_events([stored(B), stored(B)])
     assert whole_log(recorder) == before
+
+
+def test_a_log_that_numbers_nothing_is_not_taken_for_a_lost_race(
+    recorder: LogRecorder, conn: Connection[TupleRow], schema: str
+) -> None:
+    """Nobody tries again, for seconds, what can never be recorded."""
+    conn.execute(f"ALTER TABLE {schema}.events DISABLE TRIGGER events_number".encode())
+    with pytest.raises(NotNullViolation, match='"position"'):
+        recorder.insert_events([stored(A)])
 
 
 def test_of_many_that_append_the_same_version_one_wins(recorder: LogRecorder) -> None:
