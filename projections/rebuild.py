@@ -18,7 +18,14 @@ from psycopg import Connection
 from psycopg.rows import TupleRow
 from psycopg.sql import SQL, Composed
 
-from credit_es.store.database import NEVER_IDLE, PATIENT, Database, connection_info, in_schema
+from credit_es.store.database import (
+    NEVER_IDLE,
+    NOT_MIGRATED,
+    PATIENT,
+    Database,
+    connection_info,
+    in_schema,
+)
 from credit_es.store.log import Log
 from credit_es.store.migrations import refuse_pooler
 from credit_es.store.recorder import LogRecorder
@@ -258,6 +265,9 @@ def rebuilder(direct_url: str, schema: str) -> Iterator[Rebuilder]:
         database = Database(direct_url, schema=schema, pool_size=1)
         try:
             yield Rebuilder(conn, Log(LogRecorder(database)), url=direct_url, schema=schema)
+        except NOT_MIGRATED as error:
+            message = f"schema {schema} is not migrated: run `credit-es migrate`"
+            raise RebuildError(message) from error
         except (psycopg.Error, ShardError) as error:
             raise RebuildError(" ".join(str(error).split())) from error
         finally:

@@ -12,7 +12,8 @@ from uuid import UUID
 from credit_es.audit.backtest import Question, Tallies, added, backtest
 from credit_es.audit.checks import Checked, Place, check_shard, without_policy
 from credit_es.audit.dossiers import dossiers_of
-from credit_es.audit.export import ExportError, Selection, read_manifest, read_shard
+from credit_es.audit.export import ExportError, Selection
+from credit_es.audit.readback import read_manifest, read_shard
 from credit_es.audit.replay import Policies, Replay, first_failing, first_of
 from credit_es.audit.verify import MOST, Verified
 from credit_es.domain.events import PolicyAdopted
@@ -24,6 +25,10 @@ IN_FLIGHT: Final = 1_000
 """Positions at the end of an export that may hold half a transaction; an import's are largest."""
 
 
+class ClusterError(Exception):
+    """There is no cluster to ask; the message says what to do."""
+
+
 def shards_of(folder: Path) -> list[Path]:
     """The Parquet files of an export; raises ``ExportError`` where it is none."""
     manifest = read_manifest(folder)
@@ -32,13 +37,20 @@ def shards_of(folder: Path) -> list[Path]:
     return [folder / file.name for file in manifest.files]
 
 
-def backtest_shards(address: str, folder: Path, question: Question, progress: Progress) -> Tallies:
-    """Backtest every customer of an export on the cluster at ``address``."""
+def backtest_shards(
+    address: str | None, folder: Path, question: Question, progress: Progress
+) -> Tallies:
+    """Backtest every customer of an export, here or on the cluster at ``address``."""
     return added(_each(address, _backtest_shard, shards_of(folder), question, progress))
 
 
-def replay_shards(address: str, folder: Path, progress: Progress) -> tuple[int, Replay | None]:
-    """Make every decision of an export again: how many, and the first that comes out otherwise."""
+def replay_shards(
+    address: str | None, folder: Path, progress: Progress
+) -> tuple[int, Replay | None]:
+    """Make every decision of an export again, here or on the cluster at ``address``.
+
+    Returns how many, and the first that comes out otherwise.
+    """
     shards = shards_of(folder)
     contents = {
         fact.policy_hash: fact.content
@@ -57,11 +69,7 @@ def verify_shards(address: str | None, folder: Path, progress: Progress) -> Veri
     if manifest.selection != Selection():
         raise ExportError(f"{folder} is a selection of the log: export the whole log.")
     whole_up_to = manifest.upto - IN_FLIGHT
-    answers = (
-        list(_each(address, _verify_shard, shards, whole_up_to, progress))
-        if address
-        else [_verify_shard(shard, whole_up_to) for shard in shards]
-    )
+    answers = list(_each(address, _verify_shard, shards, whole_up_to, progress))
     adopted = {k: at for one in answers for k, at in one.adopted.items()}
     used: dict[str, int] = {}
     for one in answers:
@@ -93,11 +101,31 @@ def _replay_shard(shard: Path, contents: dict[str, str]) -> tuple[int, Replay | 
 
 
 def _each(
-    address: str, ask: Callable[..., T], shards: Sequence[Path], what: Any, progress: Progress
+    address: str | None,
+    ask: Callable[..., T],
+    shards: Sequence[Path],
+    what: Any,
+    progress: Progress,
 ) -> Iterator[T]:
-    from distributed import Client, as_completed  # noqa: PLC0415 - an optional extra
-
-    with Client(address) as client:  # type: ignore[no-untyped-call]
+    if address is None:
+        for done, shard in enumerate(shards, 1):
+            yield ask(shard, what)
+            progress(done, len(shards))
+        return
+    try:
+        from distributed import Client, as_completed  # noqa: PLC0415 - an optional extra
+    except ImportError as error:
+        raise ClusterError(
+            "A cluster needs Dask: pip install 'credit-es[cluster]', or leave --cluster out."
+        ) from error
+    try:
+        client = Client(address)  # type: ignore[no-untyped-call]
+    except (OSError, ValueError) as error:
+        raise ClusterError(
+            f"No Dask scheduler answers at {address} ({error}): start one with `dask scheduler`, "
+            "and give the address that it prints, such as tcp://10.0.0.5:8786."
+        ) from error
+    with client:
         futures = [client.submit(ask, shard, what, pure=False) for shard in shards]
         for done, future in enumerate(as_completed(futures), 1):  # type: ignore[no-untyped-call]
             yield future.result()

@@ -7,11 +7,9 @@ customer's whole history lies in one file; facts of no customer are in the first
 
 import csv
 import hashlib
-import heapq
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import date, datetime
-from operator import attrgetter
 from pathlib import Path
 from typing import IO, Any, Final, Literal, Protocol
 from uuid import UUID
@@ -22,7 +20,7 @@ import pyarrow.parquet as pq
 from eventsourcing.persistence import Notification
 from msgspec import Struct
 
-from credit_es.audit.cells import harmless, unescaped
+from credit_es.audit.cells import harmless
 from credit_es.store.log import Log
 from credit_es.store.mapper import DECODER
 
@@ -215,27 +213,6 @@ def digest_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def read_manifest(folder: Path) -> Manifest:
-    """What an export says of itself; raises ``ExportError`` where it is none."""
-    try:
-        return msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
-    except (OSError, msgspec.DecodeError) as error:
-        raise ExportError(f"{folder} is no complete export: {error}.") from error
-
-
-def read_facts(folder: Path, manifest: Manifest) -> Iterator[ExportedFact]:
-    """The facts of an export in the order of the log, as many in memory as a shard's row group.
-
-    Raises ``ExportError`` where a file cannot be read.
-    """
-    read = {"jsonl": _read_jsonl, "csv": _read_csv, "parquet": read_shard}[manifest.format]
-    files = [read(folder / file.name) for file in manifest.files]
-    try:
-        yield from heapq.merge(*files, key=attrgetter("position"))
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise ExportError(f"{folder} cannot be read back: {error}.") from error
-
-
 def _writer(folder: Path, how: Format, shards: int, files: ExitStack) -> Writer:
     match how:
         case "jsonl":
@@ -312,25 +289,3 @@ class _Parquet:
             self._flush(shard)
             self._writers[shard].close()
         return list(zip(self._paths, self._counts, strict=True))
-
-
-def _read_jsonl(path: Path) -> Iterator[ExportedFact]:
-    decoder = msgspec.json.Decoder(ExportedFact)
-    with path.open("rb") as lines:
-        yield from map(decoder.decode, lines)
-
-
-def _read_csv(path: Path) -> Iterator[ExportedFact]:
-    csv.field_size_limit(2**27)
-    with path.open(encoding="utf-8", newline="") as lines:
-        for row in csv.DictReader(lines):
-            given = {name: unescaped(value) or None for name, value in row.items()}
-            yield msgspec.convert(given, ExportedFact, strict=False)
-
-
-def read_shard(path: Path) -> Iterator[ExportedFact]:
-    """The facts of one Parquet file, in the order of the log."""
-    with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(1000):
-            for row in batch.to_pylist():
-                yield ExportedFact(**row)

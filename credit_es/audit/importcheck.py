@@ -12,10 +12,9 @@ from credit_es.audit.export import (
     Manifest,
     Progress,
     digest_of,
-    read_facts,
-    read_manifest,
     selected,
 )
+from credit_es.audit.readback import read_facts, read_manifest
 from credit_es.store.log import Log
 
 

@@ -2,11 +2,11 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 import setproctitle
@@ -72,15 +72,29 @@ def print_json_array(items: Iterable[object]) -> None:
     typer.echo("[]" if before == "[" else "]")
 
 
-@contextmanager
-def progress_bar(doing: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on stderr, counted in positions of the log."""
-    from rich.console import Console  # noqa: PLC0415
-    from rich.progress import Progress  # noqa: PLC0415
+class Progress(Protocol):
+    """Told how far it is and how far it goes, None where that is unknown; and what is done now."""
 
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    def __call__(self, reached: int, whole: int | None, doing: str | None = None, /) -> None:
+        """Show it."""
+        ...
+
+
+@contextmanager
+def progress_bar(doing: str) -> Iterator[Progress]:
+    """A progress bar on stderr, where that is a terminal; it is gone when all is done."""
+    from rich import progress  # noqa: PLC0415
+    from rich.console import Console  # noqa: PLC0415
+
+    console = Console(stderr=True)
+    # Elsewhere nobody would see it move, and an empty line would stay.
+    with progress.Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(doing, total=None)
-        yield lambda reached, head: bar.update(task, completed=reached, total=head)
+
+        def show(reached: int, whole: int | None, doing: str | None = None, /) -> None:
+            bar.update(task, completed=reached, total=whole, description=doing)
+
+        yield show
 
 
 def entitle(name: str) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
-from credit_es.cli import context
+from credit_es.cli import context, options
 from credit_es.cli.context import CommandError, ExitCode
 from credit_es.settings import Settings
 
@@ -25,12 +25,8 @@ def explain(
     all_of_them: Annotated[
         bool, typer.Option("--all", help="Make every decision of the log again.")
     ] = False,
-    cluster: Annotated[
-        str | None, typer.Option(help="With --all: a Dask scheduler, tcp://..., for --shards.")
-    ] = None,
-    shards: Annotated[
-        Path | None, typer.Option(help="With --cluster: a Parquet export, in place of the log.")
-    ] = None,
+    cluster: options.Cluster = None,
+    shards: options.Shards = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """Show what a decision knew, what it came to, and why; make it again, and compare.
@@ -40,8 +36,9 @@ def explain(
     settings = context.settings()
     if all_of_them == (loan_or_decision is not None):
         raise CommandError("Give a loan or a decision, or --all.", ExitCode.USAGE)
-    if (cluster is None) != (shards is None):
-        raise CommandError("Give --cluster and --shards together.", ExitCode.USAGE)
+    options.check_shards(cluster, shards)
+    if shards and not all_of_them:
+        raise CommandError("--shards goes with --all.", ExitCode.USAGE)
     if loan_or_decision is None:
         _explain_all(settings, cluster, shards, as_json=as_json)
         return
@@ -79,7 +76,7 @@ def _explain_all(
     from credit_es.store.mapper import UndigestedError  # noqa: PLC0415
 
     with context.progress_bar("replaying") as progress:
-        if cluster and shards:
+        if shards:
             count, failed = replay_shards(cluster, shards, progress)
         else:
             try:

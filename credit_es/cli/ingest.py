@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 SAMPLES: Final = ("customer_data.xlsx", "loan_data.xlsx")
 POLL_S: Final = 0.1
+WAITING: Final = "waiting for a worker"
 QUIET_S: Final = 10
 SHOWN: Final = 20
 PAGE: Final = 1000
@@ -115,14 +116,9 @@ def _who() -> str:
 
 def _watch(importing: "Importing", ingestion_id: UUID) -> "QueuedIngestion":
     """Show the progress on stderr until the ingestion is over; Ctrl-C leaves it to the worker."""
-    from rich.console import Console  # noqa: PLC0415
-    from rich.progress import Progress  # noqa: PLC0415
-
-    console = Console(stderr=True)
     started = time.monotonic()
     told = False
-    with Progress(console=console, transient=True) as bar:
-        task = bar.add_task("waiting for a worker", total=None)
+    with context.progress_bar(WAITING) as progress:
         while True:
             ingestion = importing.ingestions.find(ingestion_id)
             assert ingestion is not None
@@ -130,16 +126,12 @@ def _watch(importing: "Importing", ingestion_id: UUID) -> "QueuedIngestion":
                 return ingestion
             running = ingestion.status == "running"
             rows = "rows" if ingestion.total else "reading the workbooks"
-            bar.update(
-                task,
-                description=rows if running else "waiting for a worker",
-                completed=ingestion.done,
-                total=ingestion.total or None,
-            )
+            progress(ingestion.done, ingestion.total or None, rows if running else WAITING)
             if not (running or told) and time.monotonic() - started > QUIET_S:
-                console.print(
+                typer.echo(
                     "No worker has taken it yet. It is queued and will not be lost: is `make run`, "
-                    "or `credit-es worker`, running?"
+                    "or `credit-es worker`, running?",
+                    err=True,
                 )
                 told = True
             time.sleep(POLL_S)

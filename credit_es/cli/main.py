@@ -60,26 +60,16 @@ def main() -> None:
     except (EmbeddedError, SettingsError) as error:
         _fail(error, ExitCode.FAILURE)
     except Exception as error:
-        if not _is_for_people(error):
+        from credit_es.cli.faults import in_a_sentence  # noqa: PLC0415
+
+        sentence = in_a_sentence(error)
+        if sentence is None:
             raise
-        _fail(error, ExitCode.FAILURE)
+        _fail(sentence, ExitCode.FAILURE)
 
 
-def _is_for_people(error: Exception) -> bool:
-    """Whether it is something to be mended outside of our code, and says what."""
-    from credit_es.audit.dossiers import BrokenDossierError  # noqa: PLC0415
-    from credit_es.domain.policy import PolicyError  # noqa: PLC0415
-    from credit_es.store.database import StoreUnavailableError  # noqa: PLC0415
-    from credit_es.store.mapper import UndigestedError  # noqa: PLC0415
-    from credit_es.store.migrations import MigrationError  # noqa: PLC0415
-    from projections.spread import LostError  # noqa: PLC0415
-
-    mendable = PolicyError | StoreUnavailableError | MigrationError | LostError
-    return isinstance(error, mendable | UndigestedError | BrokenDossierError)
-
-
-def _fail(error: Exception, code: ExitCode) -> None:
-    typer.echo(f"credit-es: {error}", err=True)
+def _fail(problem: object, code: ExitCode) -> None:
+    typer.echo(f"credit-es: {problem}", err=True)
     sys.exit(code)
 
 

@@ -1,8 +1,8 @@
 """``credit-es projections``: where the read tables stand; rebuild, roll back, retry, verify."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from msgspec import structs
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from projections.verify import Difference
 
 app = typer.Typer(no_args_is_help=True, help="The read tables: they are rebuilt from the log.")
+
+FOLDING: Final = "folding the log"
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 Name = Annotated[str, typer.Argument(help="customers, loans or applications.")]
@@ -70,7 +72,7 @@ def status(*, as_json: AsJson = False) -> None:
 @app.command()
 def rebuild(name: NameOrAll = None, *, shards: Shards = None, as_json: AsJson = False) -> None:
     """Build a read table anew from the log; readers and writers go on."""
-    with _rebuilder() as builder, _bar() as progress:
+    with _rebuilder() as builder, context.progress_bar(FOLDING) as progress:
         rebuilt = [builder.rebuild(each, progress, shards=shards) for each in _named(name)]
     _say(rebuilt, as_json=as_json, word="holds")
 
@@ -84,7 +86,11 @@ def reindex() -> None:
     from projections.facts import FactIndex  # noqa: PLC0415
 
     # On the primary, where there is a replica, too: this writes.
-    with _database(settings) as database, database.connection() as conn, _bar() as progress:
+    with (
+        _database(settings) as database,
+        database.connection() as conn,
+        context.progress_bar(FOLDING) as progress,
+    ):
         reader = Log(LogRecorder(database))
         index = FactIndex(conn, reader, settings.schema)
         index.empty()
@@ -120,7 +126,11 @@ def verify(name: NameOrAll = None, *, as_json: AsJson = False) -> None:
     from projections.verify import verify as differences_of  # noqa: PLC0415
 
     differences: list[Difference] = []
-    with _log(settings) as reader, reader.database.connection() as conn, _bar() as progress:
+    with (
+        _log(settings) as reader,
+        reader.database.connection() as conn,
+        context.progress_bar(FOLDING) as progress,
+    ):
         try:
             for projection in _named(name):
                 differences += differences_of(conn, reader, settings.schema, projection, progress)
@@ -197,16 +207,6 @@ def _named(name: str | None) -> list[Any]:
         return [named(name)] if name else list(PROJECTIONS)
     except RebuildError as error:
         raise CommandError(str(error), ExitCode.NOT_FOUND) from error
-
-
-@contextmanager
-def _bar() -> Iterator[Callable[[int, int], None]]:
-    from rich.console import Console  # noqa: PLC0415
-    from rich.progress import Progress  # noqa: PLC0415
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("folding the log", total=None)
-        yield lambda reached, head: bar.update(task, completed=reached, total=head)
 
 
 def _say(rebuilt: "list[Rebuilt]", *, as_json: bool, word: str) -> None:

@@ -110,14 +110,18 @@ def load_policy(name_or_path: str) -> Policy:
     shipped = SHIPPED / f"{name_or_path}.toml"
     path = shipped if shipped.parent == SHIPPED and shipped.is_file() else Path(name_or_path)
     try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        return parse_policy(path.read_text("utf-8"))
+    except OSError as error:
         names = ", ".join(sorted(p.stem for p in SHIPPED.glob("*.toml")))
+        reason = "" if isinstance(error, FileNotFoundError) else f" ({error.strerror})"
         raise PolicyError(
-            f"There is no policy {name_or_path!r} ({error}): give the path of a TOML file, "
+            f"There is no policy {name_or_path!r}{reason}: give the path of a TOML file, "
             f"or one of the shipped ones: {names}."
         ) from error
-    return parse_policy(text)
+    except UnicodeDecodeError as error:
+        raise PolicyError(f"{path} is no TOML file: it is not text in UTF-8.") from error
+    except PolicyError as error:
+        raise PolicyError(f"{path}: {error}") from error
 
 
 def recorded_policy(content: str) -> Policy:

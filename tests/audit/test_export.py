@@ -21,10 +21,9 @@ from credit_es.audit.export import (
     Format,
     Selection,
     export,
-    read_facts,
-    read_manifest,
 )
 from credit_es.audit.importcheck import import_check
+from credit_es.audit.readback import read_facts, read_manifest
 from credit_es.store.log import Log
 from tests.scenario import PROPERTY
 from tests.store.given import asks, person, settings
@@ -160,6 +159,15 @@ def test_a_folder_with_something_in_it_is_refused(log: Log, tmp_path: Path) -> N
     (tmp_path / MANIFEST).write_text("{}")
     with pytest.raises(ExportError, match="no complete export"):
         list(import_check(log, tmp_path))
+
+
+def test_a_row_cut_off_half_way_is_named(log: Log, tmp_path: Path) -> None:
+    export(log, tmp_path, "csv", selection=ALL)
+    file = tmp_path / "facts.csv"
+    cut = [*file.read_text("utf-8").splitlines()[:-1], "7,a"]
+    file.write_text("\n".join(cut), "utf-8")
+    found = [one.what for one in import_check(log, tmp_path)]
+    assert any("has 2 cells in place of 12" in what for what in found)
 
 
 def test_the_commands_export_check_and_exit_3(

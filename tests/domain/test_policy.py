@@ -261,5 +261,5 @@ def test_a_path_is_read_and_one_in_another_folder_is_no_shipped_name(tmp_path: P
 def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "ours.toml"
     path.write_bytes(b"name = \xff")
-    with pytest.raises(PolicyError, match="no policy"):
+    with pytest.raises(PolicyError, match="not text in UTF-8"):
         load_policy(str(path))

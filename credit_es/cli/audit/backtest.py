@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from credit_es.cli import context
+from credit_es.cli import context, options
 from credit_es.cli.audit import output
 from credit_es.cli.context import CommandError, ExitCode
 
@@ -43,12 +43,8 @@ def backtest(
         datetime | None, typer.Option("--to", formats=DAY, help="Decided then or before.")
     ] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw it, as .svg or .png.")] = None,
-    cluster: Annotated[
-        str | None, typer.Option(help="A Dask scheduler, tcp://..., for --shards.")
-    ] = None,
-    shards: Annotated[
-        Path | None, typer.Option(help="A Parquet export to judge, in place of the log.")
-    ] = None,
+    cluster: options.Cluster = None,
+    shards: options.Shards = None,
     as_json: output.AsJson = False,
     as_csv: output.AsCsv = False,
 ) -> None:
@@ -61,12 +57,7 @@ def backtest(
 
     if plot and plot.suffix not in {".svg", ".png"}:
         raise CommandError("--plot takes the name of an .svg or a .png.", ExitCode.USAGE)
-    if cluster and not shards:
-        raise CommandError(
-            "A cluster reads an export: give --shards DIR, written by "
-            "`credit-es audit export DIR --format parquet`.",
-            ExitCode.USAGE,
-        )
+    options.check_shards(cluster, shards)
     question = Question(
         policy=load_policy(policy),
         against=load_policy(against) if against else None,
@@ -89,21 +80,12 @@ def backtest(
 def _tallies(
     settings: "Settings", question: "Question", cluster: str | None, shards: Path | None
 ) -> "Tallies":
-    from credit_es.audit.backtest import added, backtest_log  # noqa: PLC0415
-    from credit_es.audit.backtest import backtest as ask  # noqa: PLC0415
-    from credit_es.audit.cluster import backtest_shards, shards_of  # noqa: PLC0415
-    from credit_es.audit.dossiers import dossiers_of  # noqa: PLC0415
-    from credit_es.audit.export import ExportError, read_shard  # noqa: PLC0415
+    from credit_es.audit.backtest import backtest_log  # noqa: PLC0415
+    from credit_es.audit.cluster import backtest_shards  # noqa: PLC0415
 
     with context.progress_bar("judging") as progress:
-        try:
-            if cluster and shards:
-                return backtest_shards(cluster, shards, question, progress)
-            if shards:
-                files = shards_of(shards)
-                return added(ask(dossiers_of(read_shard(file)), question) for file in files)
-        except (ExportError, OSError) as error:
-            raise CommandError(f"{error}") from error
+        if shards:
+            return backtest_shards(cluster, shards, question, progress)
         return backtest_log(settings, question, progress)
 
 

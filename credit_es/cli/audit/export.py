@@ -39,7 +39,7 @@ def export(
     as_json: output.AsJson = False,
 ) -> None:
     """Write the log, or a selection of it, with a manifest."""
-    from credit_es.audit.export import ExportError, Selection  # noqa: PLC0415
+    from credit_es.audit.export import Selection  # noqa: PLC0415
     from credit_es.audit.export import export as write  # noqa: PLC0415
 
     selection = Selection(
@@ -49,12 +49,7 @@ def export(
         recorded_to=recorded_to and recorded_to.replace(tzinfo=UTC),
     )
     with _log() as log, context.progress_bar("exporting") as progress:
-        try:
-            manifest = write(
-                log, folder, how, selection=selection, shards=shards, progress=progress
-            )
-        except (ExportError, OSError) as error:
-            raise CommandError(f"{error}") from error
+        manifest = write(log, folder, how, selection=selection, shards=shards, progress=progress)
     if as_json:
         context.print_json(manifest)
         return
@@ -68,14 +63,10 @@ def import_check(
     as_json: output.AsJson = False,
 ) -> None:
     """Read an export back and compare it with its manifest and with the log; 3 if it differs."""
-    from credit_es.audit.export import ExportError  # noqa: PLC0415
     from credit_es.audit.importcheck import import_check as compare  # noqa: PLC0415
 
     with _log() as log, context.progress_bar("comparing") as progress:
-        try:
-            found = list(compare(log, folder, progress))
-        except ExportError as error:
-            raise CommandError(str(error)) from error
+        found = list(compare(log, folder, progress))
     if as_json:
         context.print_json({"same": not found, "deviations": found})
     else:

@@ -28,8 +28,5 @@ def portfolio_report(
         found = questions.portfolio(on=day, progress=progress).as_known_now
         assert found is not None
         content = portfolio_xlsx(found)
-    try:
-        file.write_bytes(content)
-    except OSError as error:
-        raise CommandError(f"{file} cannot be written: {error.strerror}.") from error
+    file.write_bytes(content)
     typer.echo(f"{file} has {found.total.loans} loans as of {day}.")

@@ -2,11 +2,11 @@
 
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Final
 
 import typer
 
-from credit_es.cli import context
+from credit_es.cli import context, options
 from credit_es.cli.audit import output
 from credit_es.cli.context import CommandError, ExitCode
 
@@ -18,21 +18,12 @@ SHOWN: Final = 20
 
 def verify(
     *,
-    cluster: Annotated[
-        str | None, typer.Option(help="A Dask scheduler, tcp://..., for --shards.")
-    ] = None,
-    shards: Annotated[
-        Path | None, typer.Option(help="A Parquet export to check, in place of the log.")
-    ] = None,
+    cluster: options.Cluster = None,
+    shards: options.Shards = None,
     as_json: output.AsJson = False,
 ) -> None:
     """Check the log, the read tables and the snapshots; names what is wrong, and exits 3."""
-    if cluster and not shards:
-        raise CommandError(
-            "A cluster reads an export: give --shards DIR, written by "
-            "`credit-es audit export DIR --format parquet`.",
-            ExitCode.USAGE,
-        )
+    options.check_shards(cluster, shards)
     found = _of_shards(cluster, shards) if shards else _of_log()
     if as_json:
         context.print_json(found)
@@ -63,10 +54,6 @@ def _of_log() -> "Verified":
 
 def _of_shards(cluster: str | None, folder: Path) -> "Verified":
     from credit_es.audit.cluster import verify_shards  # noqa: PLC0415
-    from credit_es.audit.export import ExportError  # noqa: PLC0415
 
     with context.progress_bar("verifying") as progress:
-        try:
-            return verify_shards(cluster, folder, progress)
-        except (ExportError, OSError) as error:
-            raise CommandError(f"{error}") from error
+        return verify_shards(cluster, folder, progress)

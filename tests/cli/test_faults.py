@@ -1,0 +1,134 @@
+"""What is wrong outside of our code is a sentence that says what to do, and never a traceback."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from credit_es.application import Lending
+from credit_es.audit.export import Selection, export
+from tests.cli.conftest import Command
+
+NOBODY = "postgresql://credit:secret@127.0.0.1:1/credit"
+COMMANDS = (
+    ("audit", "history", "customer", "10000001"),
+    ("audit", "as-of", "2026-01-31", "portfolio"),
+    ("audit", "backtest", "literal"),
+    ("audit", "search"),
+    ("audit", "verify"),
+    ("explain", "--all"),
+    ("projections", "rebuild"),
+    ("projections", "status"),
+    ("projections", "verify"),
+)
+every_command = pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+
+
+@every_command
+def test_where_no_server_answers_each_command_says_which(
+    command: Command, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", NOBODY)
+    answer = command(*words)
+    assert answer.code == 1
+    assert answer.out == ""
+    assert "Connection refused" in answer.err
+    assert "secret" not in answer.err
+
+
+@every_command
+def test_where_nothing_is_migrated_each_command_says_how(
+    command: Command, monkeypatch: pytest.MonkeyPatch, database_url: str, words: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    monkeypatch.setenv("CREDIT_SCHEMA", "never_made")
+    answer = command(*words)
+    assert answer.code == 1
+    assert "run `credit-es migrate`" in answer.err
+
+
+def test_a_silent_replica_is_named(
+    command: Command, lending: Lending, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_READ_URL", NOBODY)
+    answer = command("audit", "verify")
+    assert answer.code == 1
+    assert answer.err.startswith("credit-es: DATABASE_READ_URL cannot be reached")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("audit", "backtest", "nobody"), "literal, standard"),
+        (("audit", "backtest", "."), "Is a directory"),
+        (("audit", "backtest", "{folder}/bad.toml"), "bad.toml: The policy cannot be read"),
+        (("audit", "backtest", "literal", "--plot", "{folder}/no/x.svg"), "No such file"),
+        (("audit", "portfolio-report", "{folder}/no/x.xlsx"), "No such file"),
+        (("audit", "export", "/dev/full"), "cannot be read or written"),
+        (("audit", "import-check", "{folder}"), "no complete export"),
+        (("audit", "verify", "--shards", "{folder}"), "no complete export"),
+        (
+            ("audit", "verify", "--cluster", "nonsense", "--shards", "{folder}/export"),
+            "No Dask scheduler answers at nonsense",
+        ),
+        (("audit", "verify", "--shards", "{folder}/cut"), "cannot be read back"),
+        (("audit", "backtest", "literal", "--shards", "{folder}/cut"), "cannot be read back"),
+    ],
+    ids=lambda words: " ".join(words) if isinstance(words, tuple) else "",
+)
+def test_what_a_person_can_mend_is_a_sentence(
+    command: Command, lending: Lending, tmp_path: Path, words: tuple[str, ...], said: str
+) -> None:
+    (tmp_path / "bad.toml").write_text("nonsense")
+    for name in ("export", "cut"):
+        export(lending.reader, tmp_path / name, "parquet", selection=Selection(), shards=1)
+    shard = tmp_path / "cut" / "facts-0000.parquet"
+    shard.write_bytes(shard.read_bytes()[:-100])
+    answer = command(*(word.format(folder=tmp_path) for word in words))
+    assert answer.code == 1
+    assert said in answer.err
+    assert "Errno" not in answer.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("audit", "verify"), ("audit", "backtest", "literal"), ("explain", "--all")],
+    ids=" ".join,
+)
+def test_a_cluster_is_given_an_export(
+    command: Command, lending: Lending, words: tuple[str, ...]
+) -> None:
+    answer = command(*words, "--cluster", "tcp://127.0.0.1:1")
+    assert answer.code == 2
+    assert "give --shards DIR" in answer.err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a disk that is full")
+@pytest.mark.parametrize("name", ["x.svg", "x.png"])
+def test_a_full_disk_is_told(command: Command, lending: Lending, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).symlink_to("/dev/full")
+    answer = command("audit", "backtest", "literal", "--plot", tmp_path / name)
+    assert answer.code == 1
+    assert "the disk is full: free some space" in answer.err
+
+
+def test_the_decisions_of_an_export_are_made_again_without_a_cluster(
+    command: Command, lending: Lending, tmp_path: Path
+) -> None:
+    export(lending.reader, tmp_path, "parquet", selection=Selection(), shards=2)
+    answer = command("explain", "--all", "--shards", tmp_path)
+    assert answer.code == 0
+    assert "All 2 decisions" in answer.out
+    refused = command("explain", "10000001-2", "--shards", tmp_path)
+    assert refused.code == 2
+    assert "--shards goes with --all" in refused.err
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_may_not_be_written_is_told(
+    command: Command, lending: Lending, tmp_path: Path
+) -> None:
+    tmp_path.chmod(0o500)
+    answer = command("audit", "export", tmp_path / "export")
+    assert answer.code == 1
+    assert "Permission denied" in answer.err
