@@ -9,6 +9,7 @@ from credit_es.application import Lending
 from credit_es.audit.dossiers import Dossier, Progress, dossiers
 from credit_es.settings import Settings
 from credit_es.store.log import Log
+from credit_es.store.replica import replica_log
 from projections.spread import Report, processes_for, spread
 
 T = TypeVar("T")
@@ -21,7 +22,7 @@ def ask_all(settings: Settings, ask: Ask[T], progress: Progress) -> list[T]:
 
     Raises what ``ask`` does, ``UndigestedError`` at a fact that cannot be read, and ``LostError``.
     """
-    log = Lending(settings, pool_size=1).reader
+    log = _log(settings)
     with closing(log.database):
         head = log.head().safe
     parts = processes_for(head)
@@ -30,9 +31,14 @@ def ask_all(settings: Settings, ask: Ask[T], progress: Progress) -> list[T]:
 
 
 def _ask(settings: Settings, ask: Ask[T], part: int, parts: int, report: Report) -> T:
-    log = Lending(settings, pool_size=2).reader
+    log = _log(settings)
     with (
         closing(log.database),
         closing(dossiers(log, report, part=part, parts=parts)) as customers,
     ):
         return ask(log, customers)
+
+
+def _log(settings: Settings) -> Log:
+    """On the replica, where there is one: it is work. A second connection is for policies."""
+    return replica_log(settings, pool_size=2) or Lending(settings, pool_size=2).reader

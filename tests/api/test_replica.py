@@ -201,6 +201,12 @@ def test_an_audit_is_read_on_the_replica_and_what_that_lacks_on_the_primary(
         portfolio = ("audit", "as-of", "2026-01-31", "portfolio")
         assert run(*portfolio, env=with_replica) == ExitCode.OK
     assert run("projections", "verify", env=with_replica) == ExitCode.VERIFICATION_FAILED
+    with standby.held_back(), psycopg.connect(told.database_url, autocommit=True) as conn:
+        altered = SQL("UPDATE {}.events SET state = '' WHERE topic = 'credit.CustomerRegistered'")
+        conn.execute(altered.format(Identifier(told.schema)))
+        assert run("explain", "--all", env=without) == ExitCode.VERIFICATION_FAILED
+        for whole in (("explain", "--all"), ("audit", "backtest", "literal")):
+            assert run(*whole, env=with_replica) == ExitCode.OK
 
 
 def test_the_index_that_searches_ask_is_kept_on_the_primary(
