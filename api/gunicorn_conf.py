@@ -1,8 +1,10 @@
 """gunicorn in this process: threads, our own log, the application built after the fork."""
 
 import gc
+import selectors
 import sys
 from collections.abc import Mapping
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
 from uuid import uuid4
@@ -22,6 +24,7 @@ from gunicorn.http.errors import (  # type: ignore[import-untyped]
 from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped]
 
 from api.app import Services, connect, create_app
+from api.connections import Connection
 from api.problems import MEDIA_TYPE, Problem
 from credit_es.domain.policy import load_policy
 from credit_es.settings import Settings
@@ -81,7 +84,39 @@ class ServerLog(Logger):  # type: ignore[misc]
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]
-    """Answers in our words, too, what is no HTTP that the application could answer."""
+    """Answers in our words, too, what is no HTTP that the application could answer.
+
+    A client without a request takes no thread, and one that is slow does not keep it.
+    """
+
+    def enqueue_req(self, conn: Any) -> None:
+        """Give a request to a thread; who was just accepted is awaited without one."""
+        if isinstance(conn.sock, Connection):
+            super().enqueue_req(conn)
+            return
+        conn.sock = Connection(conn.sock)
+        conn.sock.settimeout(0)
+        conn.set_timeout()
+        self.pending_conns.append(conn)
+        self.poller.register(
+            conn.sock, selectors.EVENT_READ, partial(self.on_pending_socket_readable, conn)
+        )
+
+    def handle(self, conn: Any) -> Any:
+        """Answer one request, in a thread, and end the connection there where it ends."""
+        conn.sock.await_request()
+        kept = super().handle(conn)
+        if not kept:
+            # Which waits for the client: the thread that serves all others must not.
+            conn.close(graceful=True)
+        return kept
+
+    def finish_request(self, conn: Any, fs: Any) -> None:
+        """Await the next request of a connection that ``handle`` has not ended."""
+        if conn.sock.fileno() < 0:
+            self.nr_conns -= 1
+            return
+        super().finish_request(conn, fs)
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:
         """Refuse a request that cannot be read, and close the connection."""
@@ -153,6 +188,8 @@ def options(settings: Settings) -> Mapping[str, Any]:
         "graceful_timeout": GRACEFUL_S,
         "timeout": HUNG_S,
         "backlog": BACKLOG,
+        # Python's would wait without end for a client that does not read.
+        "sendfile": False,
         "limit_request_line": LONGEST_LINE,
         "control_socket_disable": True,
     }

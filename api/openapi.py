@@ -19,7 +19,7 @@ JSON: Final = jsonbody.MEDIA_TYPE
 ZIP: Final = "application/zip"
 XLSX: Final = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 READ_PROBLEMS: Final = (405, 500, 503)
-BODY_PROBLEMS: Final = (400, 413, 415, 422)
+BODY_PROBLEMS: Final = (400, 408, 413, 415, 422)
 RECORD_PROBLEMS: Final = (409,)
 
 _FIELD: Final = re.compile(r"{(\w+)}")
@@ -45,6 +45,7 @@ _WHAT: Final[Mapping[int, str]] = {
     404: "There is no such thing.",
     405: "The path has other methods; `Allow` names them.",
     409: "What is recorded does not allow it, or not now; `detail` says what would be right.",
+    408: "The body did not come in time.",
     413: "The body is too large.",
     415: "The body is of another media type.",
     422: "Fields are not what they must be; `errors` names them all.",

@@ -14,6 +14,7 @@ import structlog
 from gunicorn.http.errors import ParseException  # type: ignore[import-untyped]
 from msgspec import Struct
 
+from api.connections import SilentClientError
 from credit_es.application import ContendedError
 from credit_es.audit.decisions import in_words
 from credit_es.audit.dossiers import BrokenDossierError
@@ -50,6 +51,7 @@ FOUND: Final = {
 }
 """Where the ids are found that there are."""
 Location = Literal["body", "query", "header"]
+Handler = Callable[[falcon.Request, falcon.Response, Exception, dict[str, Any]], None]
 
 
 class Fault(Struct, frozen=True, kw_only=True):
@@ -154,10 +156,11 @@ def add_error_handlers(app: "falcon.App[falcon.Request, falcon.Response]") -> No
     app.add_error_handler(ProblemError, _answer)
     app.add_error_handler(falcon.HTTPError, _http)
     app.add_error_handler(ParseException, _via(_broken_chunks))
+    app.add_error_handler(SilentClientError, _via(_silent))
     app.add_error_handler(DomainError, _via(_unknown))
-    app.add_error_handler(ForbiddenError, _via(_forbidden))
+    app.add_error_handler(ForbiddenError, _told(HTTPStatus.CONFLICT, "not-allowed"))
     app.add_error_handler(DeclinedByPolicyError, _via(_declined))
-    app.add_error_handler(FourEyesError, _via(_four_eyes))
+    app.add_error_handler(FourEyesError, _told(HTTPStatus.FORBIDDEN, "four-eyes"))
     app.add_error_handler(NotAllowedError, _not_allowed)
     app.add_error_handler(KeyReusedError, _via(_key_reused))
     app.add_error_handler(BusyError, _via(_busy))
@@ -173,6 +176,11 @@ def add_error_handlers(app: "falcon.App[falcon.Request, falcon.Response]") -> No
 
 def _broken_chunks(_error: Exception) -> ProblemError:
     return MalformedError("The body's chunks are not those of HTTP.")
+
+
+def _silent(_error: Exception) -> ProblemError:
+    detail = "The rest of the body did not come, and nothing was recorded: send the request again."
+    return ProblemError(HTTPStatus.REQUEST_TIMEOUT, "silent-client", detail)
 
 
 def _unknown(error: Exception) -> ProblemError:
@@ -193,19 +201,11 @@ def _where(what: str) -> str:
     return f": {FOUND[what]}" if what in FOUND else ""
 
 
-def _forbidden(error: Exception) -> ProblemError:
-    return ProblemError(HTTPStatus.CONFLICT, "not-allowed", _sentence(error))
-
-
 def _declined(error: Exception) -> ProblemError:
     assert isinstance(error, DeclinedByPolicyError)
     reasons = " ".join(text for _, text in in_words(error.decision))
     detail = f"{_sentence(error)} {reasons}"
     return ProblemError(HTTPStatus.CONFLICT, "not-allowed", detail)
-
-
-def _four_eyes(error: Exception) -> ProblemError:
-    return ProblemError(HTTPStatus.FORBIDDEN, "four-eyes", _sentence(error))
 
 
 def _not_allowed(
@@ -289,13 +289,17 @@ def _undigested(error: Exception) -> ProblemError:
 
 def _via(
     wording: Callable[[Exception], ProblemError],
-) -> Callable[[falcon.Request, falcon.Response, Exception, dict[str, Any]], None]:
+) -> Handler:
     def handle(
         req: falcon.Request, resp: falcon.Response, error: Exception, params: dict[str, Any]
     ) -> None:
         _answer(req, resp, wording(error), params)
 
     return handle
+
+
+def _told(status: HTTPStatus, kind: str) -> Handler:
+    return _via(lambda error: ProblemError(status, kind, _sentence(error)))
 
 
 def _answer(

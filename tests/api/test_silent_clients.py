@@ -1,0 +1,148 @@
+"""Clients that say nothing, say half of it or do not read: nobody else is kept waiting for them."""
+
+import json
+import re
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+
+import pytest
+
+from api import connections
+from api.connections import Connection
+from tests.api.client import PERSON, Server, environment_of, form, serving
+
+# Each starts a gunicorn of its own.
+pytestmark = pytest.mark.slow
+
+PATIENCE_S = 2
+QUICK = f"""
+import api.connections
+api.connections.PATIENCE_S = api.connections.UNREAD_S = {PATIENCE_S}
+"""
+THREADS = 8
+"""Of each of the two workers."""
+MANY = 40
+BODY = json.dumps(PERSON).encode()
+HEAD = (
+    b"POST /register HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    b"Content-Length: %d\r\n\r\n" % len(BODY)
+)
+
+
+@pytest.fixture
+def quick(database_url: str, tables: str, redis_url: str) -> Iterator[Server]:
+    """The API, with less patience than it has in earnest."""
+    with serving(environment_of(database_url, tables, redis_url), first=QUICK) as one:
+        yield one
+
+
+@pytest.fixture
+def clients() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+def connect(server: Server, clients: ExitStack, sent: bytes) -> socket.socket:
+    client = clients.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=10))
+    client.sendall(sent)
+    return client
+
+
+def answered_within(server: Server, seconds: float) -> bool:
+    started = time.monotonic()
+    assert server.send("GET", "/health/live").status == 200
+    return time.monotonic() - started < seconds
+
+
+def rest(client: socket.socket) -> bytes:
+    """All that comes until the other side ends the connection."""
+    received = b""
+    while piece := client.recv(65536):
+        received += piece
+    return received
+
+
+def test_clients_that_send_nothing_keep_nobody_waiting(server: Server, clients: ExitStack) -> None:
+    silent = [connect(server, clients, b"") for _ in range(MANY)]
+    assert answered_within(server, 2)
+    silent[0].sendall(HEAD + BODY)
+    assert silent[0].recv(4096).startswith(b"HTTP/1.1 201")
+
+
+@pytest.mark.parametrize("sent", [HEAD[:40], HEAD + BODY[:40]])
+def test_clients_that_send_half_a_request_are_given_up(
+    quick: Server, clients: ExitStack, sent: bytes
+) -> None:
+    for _ in range(MANY):
+        connect(quick, clients, sent)
+    # One of the two workers may have got them all.
+    assert answered_within(quick, MANY / THREADS * PATIENCE_S + 5)
+
+
+def test_a_client_that_does_not_read_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "UNREAD_S", 1)
+    ours, theirs = socket.socketpair()
+    with Connection(ours) as client, theirs, pytest.raises(BrokenPipeError):
+        client.sendall(bytes(16 * 1024 * 1024))
+
+
+def test_half_a_head_is_no_request(quick: Server, clients: ExitStack) -> None:
+    assert rest(connect(quick, clients, HEAD[:40])) == b""
+    assert "Traceback" not in quick.log()
+
+
+def test_a_body_that_does_not_come_is_answered_408(quick: Server, clients: ExitStack) -> None:
+    upload = form(customers=b"PK" * 1000, loans=b"PK" * 1000)
+    form_head = (
+        "POST /ingestions HTTP/1.1\r\nHost: x\r\n"
+        f"Content-Type: {upload.headers['content_type']}\r\n"
+        f"Content-Length: {len(upload.raw)}\r\n\r\n"
+    )
+    chunked = re.sub(rb"Content-Length: \d+", b"Transfer-Encoding: chunked", HEAD)
+    for sent in (
+        HEAD,
+        HEAD + BODY[:40],
+        chunked + b"%x\r\n%s" % (len(BODY), BODY[:40]),
+        form_head.encode() + upload.raw[:2500],
+    ):
+        started = time.monotonic()
+        head, _, body = rest(connect(quick, clients, sent)).partition(b"\r\n\r\n")
+        assert PATIENCE_S - 0.5 < time.monotonic() - started < PATIENCE_S + 3
+        assert head.startswith(b"HTTP/1.1 408 "), head
+        assert b"content-type: application/problem+json" in head.lower()
+        problem = json.loads(body)
+        assert problem["status"] == 408
+        assert problem["request_id"].encode() in head
+    assert quick.send("GET", "/customers?phone_number=9876543210").json["customers"] == []
+    assert "Traceback" not in quick.log()
+
+
+def test_a_body_in_drops_is_given_up_and_a_slow_one_is_not(
+    quick: Server, clients: ExitStack
+) -> None:
+    dripping = connect(quick, clients, HEAD)
+    dripping.settimeout(PATIENCE_S / 4)
+    answered, started = b"", time.monotonic()
+    for drop in BODY:
+        dripping.sendall(bytes([drop]))
+        with suppress(TimeoutError):
+            answered = dripping.recv(4096)
+            break
+    assert answered.startswith(b"HTTP/1.1 408 ")
+    assert time.monotonic() - started < 3 * PATIENCE_S
+
+    slow = connect(quick, clients, HEAD + BODY[:10])
+    time.sleep(PATIENCE_S / 2)
+    slow.sendall(BODY[10:])
+    assert slow.recv(4096).startswith(b"HTTP/1.1 201")
+
+
+def test_a_request_after_another_is_waited_for_as_long(quick: Server, clients: ExitStack) -> None:
+    kept = connect(quick, clients, b"")
+    for _ in range(3):
+        kept.sendall(HEAD + BODY[:10])
+        time.sleep(PATIENCE_S * 0.6)
+        kept.sendall(BODY[10:])
+        assert kept.recv(4096).startswith(b"HTTP/1.1 201")
