@@ -28,6 +28,8 @@ from credit_es.store.database import connection_info
 
 # A unix socket's path may hold 104 bytes on macOS and 108 on Linux, the file's name included.
 LONGEST_SOCKET_FOLDER: Final = 80
+# Of Postgres's socket, which is named after it; said, or a PGPORT of the shell would misdirect us.
+PORT: Final = "5432"
 LONGEST_LOG: Final = 10 * MIB
 
 
@@ -62,6 +64,7 @@ def postgres(home: Home, *, durable: bool = True) -> Server:
         log = _log_file(home, "postgres")
     settings = {
         "listen_addresses": "",
+        "port": PORT,
         "unix_socket_directories": str(sockets),
         "unix_socket_permissions": "0700",
         "log_checkpoints": "off",
@@ -73,7 +76,7 @@ def postgres(home: Home, *, durable: bool = True) -> Server:
     argv = [str(binaries / "postgres"), "-D", str(data)]
     for name, value in settings.items():
         argv += ["-c", f"{name}={value}"]
-    url = f"postgresql://credit@/postgres?host={quote(str(sockets), safe='')}"
+    url = f"postgresql://credit@/postgres?host={quote(str(sockets), safe='')}&port={PORT}"
     return Server(
         name="postgres",
         argv=argv,
@@ -183,6 +186,12 @@ def _software(home: Home, package: str) -> Path:
         for part in (source, source.with_name(f"{package}.libs")):
             if part.exists():
                 shutil.copytree(part, aside / part.name, symlinks=True, ignore=unneeded)
+        for path in aside.rglob("*"):
+            # Root's umask may have kept what it installed for itself.
+            if not path.is_symlink():
+                mode = path.stat().st_mode
+                own = mode >> 6 & 0o5
+                path.chmod(mode | own << 3 | own)
         aside.rename(copy)
     return copy / package
 

@@ -140,6 +140,30 @@ def test_an_interrupted_initdb_is_begun_anew_and_a_deep_folder_has_its_socket_el
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root lends the servers another account")
+def test_the_servers_account_may_run_what_root_installed_for_itself_alone(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "closed"
+    package.mkdir(mode=0o700)
+    (package / "__init__.py").touch(mode=0o600)
+    (package / "server").touch(mode=0o700)
+    (tmp_path / "closed-1.dist-info").mkdir()
+    (tmp_path / "closed-1.dist-info/METADATA").write_text("Name: closed\nVersion: 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    copy = embedded._software(home, "closed")
+    made = (copy, copy / "__init__.py", copy / "server")
+    assert [path.stat().st_mode & 0o777 for path in made] == [0o755, 0o644, 0o755]
+
+
+def test_it_is_found_whatever_postgres_the_shell_is_set_up_for(
+    private_postgres: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable, value in {"PGHOST": "db", "PGPORT": "6000", "PGUSER": "me"}.items():
+        monkeypatch.setenv(variable, value)
+    assert embedded.postgres_problem(private_postgres.url) is None
+
+
 def test_the_server_in_earnest_flushes_and_listens_on_its_socket_alone(
     private_postgres: RunningServer,
 ) -> None:
