@@ -14,6 +14,7 @@ from uuid import UUID
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from api.problems import NotThereError
 from credit_es.store.mapper import TOPICS
 
 CENT: Final = Decimal("0.01")
@@ -217,10 +218,12 @@ def path_day(text: str) -> date | None:
     return None
 
 
-def path_number(text: str) -> int | None:
-    """The id that a path names, None where it is none that anything could have."""
+def known_number(text: str, what: str) -> int:
+    """The id of a customer, say, that a path names; raises ``NotThereError`` where it is none."""
     number = int(text) if _DIGITS.fullmatch(text) else 0
-    return number if 1 <= number <= LARGEST_ID else None
+    if not 1 <= number <= LARGEST_ID:
+        raise NotThereError(what)
+    return number
 
 
 def is_application_id(text: str) -> bool:

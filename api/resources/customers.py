@@ -17,11 +17,9 @@ from api.answers import (
     Registered,
     answer,
 )
-from api.fields import path_number
-from api.jsonbody import digest, read_json
-from api.middleware import caller
+from api.commands import read_command
+from api.fields import known_number
 from api.openapi import Link, Method, Operation
-from api.problems import NotThereError
 from api.requests import CorrectionRequest, CustomersQuery, RegisterRequest, valid
 from credit_es.application import Lending
 from credit_es.domain.customer import Customer
@@ -59,11 +57,8 @@ class Register:
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Record a new customer and grant a limit: 36 months' income to the nearest 100,000."""
-        given = read_json(req)
-        who = caller(req)
-        asked = valid(RegisterRequest, given, besides=who.faults)
-        once = who.once(digest(given)) if who.key else None
-        fact = self._lending.register(asked.command(), who.by, once)
+        given = read_command(req, RegisterRequest)
+        fact = self._lending.register(given.body.command(), given.by, given.once)
         resp.status = HTTPStatus.CREATED
         answer(
             resp,
@@ -95,9 +90,7 @@ class OneCustomer:
 
     def on_get(self, _req: falcon.Request, resp: falcon.Response, customer_id: str) -> None:
         """Who the customer is, the approved limit, and the score with its components."""
-        number = path_number(customer_id)
-        if number is None:
-            raise NotThereError("customer")
+        number = known_number(customer_id, "customer")
         customer, loans = self._read_model.customer(number)
         today = self._lending.today()
         card = score(self._lending.policy.score, customer, loans, today).card
@@ -141,14 +134,9 @@ class Corrections:
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, customer_id: str) -> None:
         """Record what was wrong, and since when; nothing is ever overwritten."""
-        given = read_json(req)
-        who = caller(req)
-        asked = valid(CorrectionRequest, given, besides=who.faults)
-        number = path_number(customer_id)
-        if number is None:
-            raise NotThereError("customer")
-        once = who.once(digest(given)) if who.key else None
-        done = self._servicing.correct(asked.command(number), who.by, once)
+        given = read_command(req, CorrectionRequest)
+        number = known_number(customer_id, "customer")
+        done = self._servicing.correct(given.body.command(number), given.by, given.once)
         resp.status = HTTPStatus.CREATED
         answer(
             resp,

@@ -17,7 +17,7 @@ from api.answers import (
     Seen,
     answer,
 )
-from api.fields import path_number
+from api.fields import known_number
 from api.openapi import Method, Operation
 from api.problems import NotThereError
 from api.requests import DecisionsQuery, valid
@@ -67,9 +67,7 @@ class Decisions:
     def on_get(self, req: falcon.Request, resp: falcon.Response, customer_id: str) -> None:
         """List a customer's decisions, the latest first."""
         asked = valid(DecisionsQuery, req.params, location="query")
-        number = path_number(customer_id)
-        if number is None:
-            raise NotThereError("customer")
+        number = known_number(customer_id, "customer")
         found = self._audit.decisions(number, before=asked.before, limit=asked.limit + 1)
         shown = found[: asked.limit]
         following = {

@@ -15,11 +15,10 @@ from api.answers import (
     LoanView,
     answer,
 )
-from api.fields import path_number
-from api.jsonbody import digest, read_json
-from api.middleware import caller
+from api.commands import read_command
+from api.fields import known_number
+from api.jsonbody import read_json
 from api.openapi import READ_PROBLEMS, Link, Method, Operation
-from api.problems import NotThereError
 from api.requests import LoanRequest, LoansQuery, valid
 from api.reviews import Referred
 from credit_es.application import Lending, Outcome
@@ -106,11 +105,8 @@ class CreateLoan:
 
         Either way it is recorded.
         """
-        given = read_json(req)
-        who = caller(req)
-        asked = valid(LoanRequest, given, besides=who.faults)
-        once = who.once(digest(given)) if who.key else None
-        outcome = self._lending.apply_for_loan(asked.command(), who.by, once)
+        given = read_command(req, LoanRequest)
+        outcome = self._lending.apply_for_loan(given.body.command(), given.by, given.once)
         if isinstance(outcome.decision, LoanReferred):
             application_id = outcome.decision_id
             resp.status = HTTPStatus.ACCEPTED
@@ -157,9 +153,7 @@ class ViewLoan:
 
     def on_get(self, _req: falcon.Request, resp: falcon.Response, loan_id: str) -> None:
         """Show a loan with its customer, as of the last thing recorded."""
-        number = path_number(loan_id)
-        if number is None:
-            raise NotThereError("loan")
+        number = known_number(loan_id, "loan")
         loan, customer = self._read_model.loan(number)
         answer(
             resp,
@@ -197,9 +191,7 @@ class ViewLoans:
     def on_get(self, req: falcon.Request, resp: falcon.Response, customer_id: str) -> None:
         """List a customer's loans: the current ones, the closed ones, or all."""
         asked = valid(LoansQuery, req.params, location="query")
-        number = path_number(customer_id)
-        if number is None:
-            raise NotThereError("customer")
+        number = known_number(customer_id, "customer")
         _, loans = self._read_model.customer(number)
         today = self._lending.today()
         items = [LoanItem(**_fields(loan, today)) for loan in loans]

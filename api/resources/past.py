@@ -12,7 +12,7 @@ import falcon
 from msgspec.structs import asdict
 
 from api.answers import Answer, Components, LoanItem, PolicyUsed, answer
-from api.fields import path_day, path_number
+from api.fields import known_number, path_day
 from api.openapi import Method, Operation
 from api.problems import NotThereError
 from api.questions import KnownQuery
@@ -124,7 +124,7 @@ class PastCustomer:
     ) -> None:
         """Details, limit, score and every loan: as known now, and as known at an instant."""
         asked = valid(KnownQuery, req.params, location="query")
-        number = _number("customer", customer_id)
+        number = known_number(customer_id, "customer")
         on = day_of("day", day)
         found, lag = self._logs.ask(
             lambda log: self._past(log).customer(number, on=on, known_at=asked.known_at)
@@ -163,7 +163,7 @@ class PastLoan:
     def on_get(self, req: falcon.Request, resp: falcon.Response, day: str, loan_id: str) -> None:
         """Terms, status, installments, what is left: as known now, and as known at an instant."""
         asked = valid(KnownQuery, req.params, location="query")
-        number = _number("loan", loan_id)
+        number = known_number(loan_id, "loan")
         on = day_of("day", day)
         found, lag = self._logs.ask(
             lambda log: self._past(log).loan(number, on=on, known_at=asked.known_at)
@@ -206,7 +206,7 @@ class Changes:
         subject = next((each for each in SUBJECTS if each == path["aggregate"]), None)
         if subject is None:
             raise NotThereError("history")
-        number = _number(subject, path["aggregate_id"])
+        number = known_number(path["aggregate_id"], subject)
         days = day_of("before", before), day_of("after", after)
         found, lag = self._logs.ask(lambda log: self._past(log).changes(subject, number, *days))
         answer(resp, Difference(changes=[FieldChange(**asdict(each)) for each in found], lag=lag))
@@ -220,13 +220,6 @@ def day_of(name: str, text: str) -> date:
     if day is None:
         raise NotAllowedError(name, "write the day as 2026-01-31")
     return day
-
-
-def _number(what: str, text: str) -> int:
-    number = path_number(text)
-    if number is None:
-        raise NotThereError(what)
-    return number
 
 
 def _customer(then: CustomerThen) -> CustomerOnDay:

@@ -15,11 +15,9 @@ from api.accounts import (
     WrittenOff,
 )
 from api.answers import answer
-from api.fields import path_number
-from api.jsonbody import digest, read_json
-from api.middleware import caller
+from api.commands import read_command
+from api.fields import known_number
 from api.openapi import READ_PROBLEMS, Link, Method, Operation
-from api.problems import NotThereError
 from api.requests import DayQuery, ReasonRequest, RepaymentRequest, valid
 from credit_es.application import Lending
 from credit_es.domain.installments import loan_schedule
@@ -43,7 +41,7 @@ class LoanSchedule:
 
     def on_get(self, _req: falcon.Request, resp: falcon.Response, loan_id: str) -> None:
         """Show what is due when, what it consists of, and what is paid, as of today."""
-        loan, _ = self._read_model.loan(_number(loan_id))
+        loan, _ = self._read_model.loan(known_number(loan_id, "loan"))
         found = loan_schedule(loan, self._lending.today())
         answer(
             resp,
@@ -86,11 +84,10 @@ class Repayments:
         More than all that is left is 422 and says how much is left; a loan that is closed or
         written off, and a reference used before, are 409.
         """
-        given = read_json(req)
-        who = caller(req)
-        asked = valid(RepaymentRequest, given, besides=who.faults)
-        once = who.once(digest(given)) if who.key else None
-        done = self._servicing.repay(asked.command(_number(loan_id)), who.by, once)
+        given = read_command(req, RepaymentRequest)
+        done = self._servicing.repay(
+            given.body.command(known_number(loan_id, "loan")), given.by, given.once
+        )
         resp.status = HTTPStatus.CREATED
         answer(
             resp,
@@ -106,7 +103,7 @@ class Repayments:
 
     def on_get(self, _req: falcon.Request, resp: falcon.Response, loan_id: str) -> None:
         """List every repayment in the order in which they were recorded, reversed ones too."""
-        loan, _ = self._read_model.loan(_number(loan_id))
+        loan, _ = self._read_model.loan(known_number(loan_id, "loan"))
         answer(
             resp,
             [
@@ -149,11 +146,10 @@ class Reversal:
 
         One that a later prepayment was computed with is 409 until that one is reversed.
         """
-        given = read_json(req)
-        who = caller(req)
-        asked = valid(ReasonRequest, given, besides=who.faults)
-        once = who.once(digest(given)) if who.key else None
-        done = self._servicing.reverse(_number(loan_id), repayment_id, asked.reason, who.by, once)
+        given = read_command(req, ReasonRequest)
+        done = self._servicing.reverse(
+            known_number(loan_id, "loan"), repayment_id, given.body.reason, given.by, given.once
+        )
         resp.status = HTTPStatus.CREATED
         answer(
             resp,
@@ -184,11 +180,10 @@ class WriteOff:
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, loan_id: str) -> None:
         """End a loan that will not be paid: nothing more is recorded on it."""
-        given = read_json(req)
-        who = caller(req)
-        asked = valid(ReasonRequest, given, besides=who.faults)
-        once = who.once(digest(given)) if who.key else None
-        done = self._servicing.write_off(_number(loan_id), asked.reason, who.by, once)
+        given = read_command(req, ReasonRequest)
+        done = self._servicing.write_off(
+            known_number(loan_id, "loan"), given.body.reason, given.by, given.once
+        )
         resp.status = HTTPStatus.CREATED
         answer(resp, WrittenOff(**_standing(done), written_off_on=done.written_off_on))
 
@@ -213,7 +208,7 @@ class LoanPayoff:
     def on_get(self, req: falcon.Request, resp: falcon.Response, loan_id: str) -> None:
         """Arrears, principal, and the interest of the running month by days."""
         asked = valid(DayQuery, req.params, location="query")
-        loan, _ = self._read_model.loan(_number(loan_id))
+        loan, _ = self._read_model.loan(known_number(loan_id, "loan"))
         on = asked.on or self._lending.today()
         owed = payoff(loan, on)
         answer(
@@ -229,13 +224,6 @@ class LoanPayoff:
         )
 
     on_head = on_get
-
-
-def _number(loan_id: str) -> int:
-    number = path_number(loan_id)
-    if number is None:
-        raise NotThereError("loan")
-    return number
 
 
 def _standing(done: Serviced) -> dict[str, Any]:

@@ -9,9 +9,8 @@ from urllib.parse import urlencode
 import falcon
 
 from api.answers import Requested, answer
+from api.commands import read_command
 from api.fields import is_application_id
-from api.jsonbody import digest, read_json
-from api.middleware import caller
 from api.openapi import READ_PROBLEMS, Link, Method, Operation
 from api.problems import NotThereError
 from api.requests import NoteRequest, ReviewsQuery, valid
@@ -162,12 +161,9 @@ def _decide(
     application_id: str,
     decide: Callable[[str, str, By, Once | None], Outcome],
 ) -> None:
-    given = read_json(req)
-    who = caller(req)
-    asked = valid(NoteRequest, given, besides=who.faults)
-    once = who.once(digest(given)) if who.key else None
+    given = read_command(req, NoteRequest)
     known = _known(application_id)
-    outcome = decide(known, asked.note, who.by, once)
+    outcome = decide(known, given.body.note, given.by, given.once)
     answer(resp, Reviewed(application_id=known, **decided(outcome)))
 
 

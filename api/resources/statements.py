@@ -8,9 +8,8 @@ import falcon
 
 from api.accounts import StatementLine, StatementView
 from api.answers import answer
-from api.fields import path_number
+from api.fields import known_number
 from api.openapi import XLSX, Method, Operation
-from api.problems import NotThereError
 from api.requests import StatementQuery, valid
 from credit_es.application import Lending
 from credit_es.domain.customer import Customer
@@ -68,9 +67,7 @@ class CustomerStatement:
     ) -> tuple[Customer, Statement, date | None, date]:
         """The customer and the statement that a request asks for, with its first and last day."""
         asked = valid(StatementQuery, req.params, location="query")
-        number = path_number(customer_id)
-        if number is None:
-            raise NotThereError("customer")
+        number = known_number(customer_id, "customer")
         today = self._lending.today()
         last = asked.last or today
         if last > today:
