@@ -12,10 +12,9 @@ from datetime import date
 from decimal import Decimal
 from enum import StrEnum
 from functools import partial
-from operator import add
 
 from msgspec import Struct, field
-from msgspec.structs import astuple, replace
+from msgspec.structs import replace
 
 from credit_es.audit.asof import customer_as_of, loan_as_of
 from credit_es.audit.dossiers import BrokenDossierError, Dossier, Progress, folded
@@ -30,7 +29,7 @@ from credit_es.domain.events import (
     LoanReferred,
 )
 from credit_es.domain.loan import ZERO, Loan
-from credit_es.domain.policy import Policy, Ruling, weigh
+from credit_es.domain.policy import Policy, Ruling, price, weigh
 from credit_es.domain.score import conduct_of, score_of
 from credit_es.domain.standing import installments_due, installments_on_time
 from credit_es.domain.values import Reason, Terms
@@ -67,7 +66,7 @@ class Key(Struct, frozen=True, kw_only=True, order=True):
     reasons: tuple[Reason, ...]
 
 
-class Tally(Struct, frozen=True):
+class Tally(Struct, kw_only=True):
     """Cases and their sums: the amounts asked for, and rates in per cent times amount.
 
     ``due`` and ``on_time`` are the installments since of the loans among them that were granted.
@@ -83,9 +82,17 @@ class Tally(Struct, frozen=True):
     due: int = 0
     on_time: int = 0
 
-    def __add__(self, other: "Tally") -> "Tally":
-        """The cases of both."""
-        return Tally(*map(add, astuple(self), astuple(other)))
+    def add(self, other: "Tally") -> None:
+        """Take the cases of another, too."""
+        self.cases += other.cases
+        self.amount += other.amount
+        self.rated_before += other.rated_before
+        self.rated_after += other.rated_after
+        self.dearer += other.dearer
+        self.cheaper += other.cheaper
+        self.granted += other.granted
+        self.due += other.due
+        self.on_time += other.on_time
 
 
 Tallies = dict[Key, Tally]
@@ -132,7 +139,7 @@ def backtest(dossiers: Iterable[Dossier], question: Question) -> Tallies:
                 if question.last and case.day > question.last:
                     continue
                 key, tally = _judged(case, question)
-                tallies[key] = tallies.get(key, Tally()) + tally
+                tallies.setdefault(key, Tally()).add(tally)
         except DIGESTION as error:
             raise BrokenDossierError(whole.customer_number) from error
     return tallies
@@ -152,38 +159,49 @@ def added(parts: Iterable[Tallies]) -> Tallies:
     whole: Tallies = {}
     for part in parts:
         for key, tally in part.items():
-            whole[key] = whole.get(key, Tally()) + tally
+            whole.setdefault(key, Tally()).add(tally)
     return whole
 
 
 def _judged(case: _Case, question: Question) -> tuple[Key, Tally]:
-    policy, against = question.policy, question.against
-    scored = score_of(policy.score, case.who, conduct_of(case.loans, case.day))
-    ruling = weigh(policy, case.who, scored, case.terms)
+    policy, against, who, terms = question.policy, question.against, case.who, case.terms
+    scored = score_of(policy.score, who, conduct_of(case.loans, case.day))
+    priced = price(policy, scored, terms)
+    ruling = weigh(policy, who, scored, priced, terms)
     before, rate = case.before, case.rate
     if against is not None:
+        # What both policies have in common is worked out once.
         if against.score != policy.score:
-            scored = score_of(against.score, case.who, scored.conduct)
-        other = weigh(against, case.who, scored, case.terms)
-        before, rate = _outcome(other), other.annual_rate
+            scored = score_of(against.score, who, scored.conduct)
+        other = priced if _prices_alike(policy, against) else price(against, scored, terms)
+        before = _outcome(weigh(against, who, scored, other, terms))
+        rate = other.annual_rate
     key = Key(
         kind=case.kind,
         before=before,
         after=_outcome(ruling),
-        slab=ruling.slab.above if ruling.slab else None,
+        slab=priced.slab.above if priced.slab else None,
         reasons=ruling.reasons,
     )
-    amount, granted = case.terms.amount, case.granted
+    amount, granted = terms.amount, case.granted
     return key, Tally(
         cases=1,
         amount=amount,
         rated_before=amount * rate,
-        rated_after=amount * ruling.annual_rate,
-        dearer=ruling.annual_rate > rate,
-        cheaper=ruling.annual_rate < rate,
+        rated_after=amount * priced.annual_rate,
+        dearer=priced.annual_rate > rate,
+        cheaper=priced.annual_rate < rate,
         granted=granted is not None,
         due=installments_due(granted, question.today) if granted else 0,
         on_time=installments_on_time(granted, question.today) if granted else 0,
+    )
+
+
+def _prices_alike(one: Policy, other: Policy) -> bool:
+    return (one.score, one.slabs, one.declined_rate) == (
+        other.score,
+        other.slabs,
+        other.declined_rate,
     )
 
 

@@ -82,7 +82,7 @@ def _lines(tallies: Tallies, names: Callable[[Key], Iterable[str]]) -> list[Line
     sums: dict[str, Tally] = {}
     for key, tally in tallies.items():
         for name in names(key):
-            sums[name] = sums.get(name, Tally()) + tally
+            sums.setdefault(name, Tally()).add(tally)
     return [_line(name, sums[name]) for name in sorted(sums)]
 
 

@@ -209,11 +209,12 @@ def judge(
     referred again, and everything else holds as for any other.
     """
     scored = score(policy.score, customer, loans, today)
-    ruling = weigh(policy, customer, scored, terms, reviewed=reviewed)
+    priced = price(policy, scored, terms)
+    ruling = weigh(policy, customer, scored, priced, terms, reviewed=reviewed)
     return Verdict(
         approved=ruling.approved,
-        annual_rate=ruling.annual_rate,
-        installment=ruling.installment,
+        annual_rate=priced.annual_rate,
+        installment=priced.installment,
         reasons=ruling.reasons,
         scorecard=scored.card,
         policy=policy.name,
@@ -221,44 +222,57 @@ def judge(
     )
 
 
-class Ruling(Struct, frozen=True, kw_only=True):
-    """What a verdict rules; ``slab`` is the one that the exact score lies in, None below all."""
+class Price(Struct, frozen=True, kw_only=True):
+    """What a score asks for; ``slab`` is the one that it lies in, None below all."""
 
     slab: Slab | None
-    approved: bool
-    referred: bool
     annual_rate: Decimal
     installment: Decimal
+
+
+class Ruling(Struct, frozen=True, kw_only=True):
+    """Whether a policy would lend, leaves it to a reviewer, or neither, and why."""
+
+    approved: bool
+    referred: bool
     reasons: tuple[Reason, ...]
 
 
-def weigh(
-    policy: Policy, customer: Customer, scored: Score, terms: Terms, *, reviewed: bool = False
-) -> Ruling:
-    """What ``judge`` rules, once the customer is scored by the policy's own rules."""
-    slab = next((slab for slab in policy.slabs if scored.exact > fraction(slab.above)), None)
+def price(policy: Policy, scored: Score, terms: Terms) -> Price:
+    """The rate that the score asks for, and the installment at that rate."""
+    slab = next((slab for slab in policy.slabs if scored.is_above(slab.above)), None)
     minimum_rate = slab.minimum_rate if slab else policy.declined_rate
     annual_rate = max(terms.annual_rate, minimum_rate).quantize(CENT)
     payment = installment(terms.amount, annual_rate, terms.tenure_months)
+    return Price(slab=slab, annual_rate=annual_rate, installment=payment)
 
+
+def weigh(
+    policy: Policy,
+    customer: Customer,
+    scored: Score,
+    priced: Price,
+    terms: Terms,
+    *,
+    reviewed: bool = False,
+) -> Ruling:
+    """What ``judge`` rules, once the customer is scored and the loan priced."""
     conduct = scored.conduct
     amount = conduct.current_amount + terms.amount * policy.requested_amount_counts
-    burden = conduct.current_installments + payment * policy.requested_installment_counts
+    payment = priced.installment * policy.requested_installment_counts
+    burden = conduct.current_installments + payment
     against: list[Reason] = []
     if amount > customer.approved_limit:
         against.append(Reason.OVER_LIMIT)
     if burden * WHOLE > customer.monthly_income * policy.burden_percent:
         against.append(Reason.INSTALLMENT_BURDEN)
-    if slab is None:
+    if priced.slab is None:
         against.append(Reason.LOW_SCORE)
     refer = policy.refer if not reviewed and not against else None
     referred = refer.reasons(terms, scored) if refer else []
-    corrected = [Reason.RATE_CORRECTED] if annual_rate > terms.annual_rate else []
+    corrected = [Reason.RATE_CORRECTED] if priced.annual_rate > terms.annual_rate else []
     return Ruling(
-        slab=slab,
         approved=not against and not referred,
         referred=bool(referred),
-        annual_rate=annual_rate,
-        installment=payment,
         reasons=tuple(against or referred + corrected),
     )

@@ -158,6 +158,6 @@ def due_by(opened_on: date, tenure_months: int, on: date) -> int:
     Installment k is due k months after the opening day, never chained from the one before.
     """
     months = (on.year - opened_on.year) * 12 + on.month - opened_on.month
-    if months > 0 and months_later(opened_on, months) > on:
+    if opened_on.day > on.day and months > 0 and months_later(opened_on, months) > on:
         months -= 1
     return min(max(months, 0), tenure_months)

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from credit_es.domain.customer import Customer
 from credit_es.domain.loan import ZERO, Loan
-from credit_es.domain.money import cents, fraction, to_cents
+from credit_es.domain.money import cents
 from credit_es.domain.standing import installments_due, installments_on_time, is_current
 from credit_es.domain.values import Basis, Scorecard
 
@@ -57,7 +57,7 @@ class Score(Struct, frozen=True, kw_only=True):
     ``card`` has it all, rounded.
     """
 
-    exact: Fraction
+    points: Share
     basis: Basis
     paid_on_time: Share
     past_loans: Share
@@ -66,11 +66,22 @@ class Score(Struct, frozen=True, kw_only=True):
     conduct: Conduct
 
     @property
+    def exact(self) -> Fraction:
+        """The score itself."""
+        return Fraction(*self.points)
+
+    def is_above(self, bound: Decimal) -> bool:
+        """Whether the exact score is above a bound of a policy."""
+        points, unit = self.points
+        above, whole = bound.as_integer_ratio()
+        return points * whole > above * unit
+
+    @property
     def card(self) -> Scorecard:
         """What a decision records."""
         conduct = self.conduct
         return Scorecard(
-            score=to_cents(self.exact),
+            score=cents(*self.points),
             basis=self.basis,
             paid_on_time=cents(*self.paid_on_time),
             past_loans=cents(*self.past_loans),
@@ -92,16 +103,28 @@ def score(rules: ScoreRules, customer: Customer, loans: Sequence[Loan], on: date
 
 def conduct_of(loans: Sequence[Loan], on: date) -> Conduct:
     """Count what scores ask of all of a customer's loans; later ones do not count."""
-    known = [loan for loan in loans if loan.opened_on <= on]
-    current = [loan for loan in known if is_current(loan, on)]
+    known = closed = this_year = due = on_time = 0
+    amount = installments = ZERO
+    for loan in loans:
+        if loan.opened_on > on:
+            continue
+        known += 1
+        this_year += loan.opened_on.year == on.year
+        due += installments_due(loan, on)
+        on_time += installments_on_time(loan, on)
+        if is_current(loan, on):
+            amount += loan.amount
+            installments += loan.installment
+        else:
+            closed += 1
     return Conduct(
-        loans=len(known),
-        closed=len(known) - len(current),
-        this_year=sum(loan.opened_on.year == on.year for loan in known),
-        due=sum(installments_due(loan, on) for loan in known),
-        on_time=sum(installments_on_time(loan, on) for loan in known),
-        current_amount=sum((loan.amount for loan in current), ZERO),
-        current_installments=sum((loan.installment for loan in current), ZERO),
+        loans=known,
+        closed=closed,
+        this_year=this_year,
+        due=due,
+        on_time=on_time,
+        current_amount=amount,
+        current_installments=installments,
     )
 
 
@@ -117,13 +140,13 @@ def score_of(rules: ScoreRules, customer: Customer, conduct: Conduct) -> Score:
     volume = _points(rules.weight_volume, int(100 * (limit - owed)), int(100 * limit))
 
     if owed > limit:
-        basis, exact = Basis.OVER_LIMIT, Fraction(0)
+        basis, points = Basis.OVER_LIMIT, (0, 1)
     elif not conduct.loans:
-        basis, exact = Basis.THIN_FILE, fraction(rules.thin_file)
+        basis, points = Basis.THIN_FILE, rules.thin_file.as_integer_ratio()
     else:
-        basis, exact = Basis.COMPONENTS, _sum(paid_on_time, past_loans, activity, volume)
+        basis, points = Basis.COMPONENTS, _sum(paid_on_time, past_loans, activity, volume)
     return Score(
-        exact=exact,
+        points=points,
         basis=basis,
         paid_on_time=paid_on_time,
         past_loans=past_loans,
@@ -141,8 +164,8 @@ def _points(weight: Decimal, part: int, whole: int, *, otherwise: int = 0) -> Sh
     return points * min(max(part, 0), whole), unit * whole
 
 
-def _sum(*shares: Share) -> Fraction:
+def _sum(*shares: Share) -> Share:
     points, unit = 0, 1
     for part, whole in shares:
         points, unit = points * whole + part * unit, unit * whole
-    return Fraction(points, unit)
+    return points, unit
