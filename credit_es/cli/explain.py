@@ -2,18 +2,23 @@
 
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from textwrap import fill
+from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
 import typer
 
-from credit_es.cli import context, options
+from credit_es.cli import context, options, output
 from credit_es.cli.context import CommandError, ExitCode
 from credit_es.settings import Settings
 
 if TYPE_CHECKING:
     from credit_es.audit.decisions import DecisionRecord
     from credit_es.audit.replay import Replay
+
+
+WIDTH: Final = 80
+"""Of the lines of a step in words."""
 
 
 def explain(
@@ -27,7 +32,8 @@ def explain(
     ] = False,
     cluster: options.Cluster = None,
     shards: options.Shards = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    as_json: output.AsJson = False,
+    as_csv: output.AsCsv = False,
 ) -> None:
     """Show what a decision knew, what it came to, and why; make it again, and compare.
 
@@ -40,7 +46,7 @@ def explain(
     if shards and not all_of_them:
         raise CommandError("--shards goes with --all.", ExitCode.USAGE)
     if loan_or_decision is None:
-        _explain_all(settings, cluster, shards, as_json=as_json)
+        _explain_all(settings, cluster, shards, as_json=as_json, as_csv=as_csv)
         return
     from credit_es.audit.decisions import ImportedLoanError  # noqa: PLC0415
     from credit_es.domain.errors import DomainError  # noqa: PLC0415
@@ -55,21 +61,29 @@ def explain(
         ) from error
     except DomainError as error:
         raise CommandError(f"Not found: {error}.", ExitCode.NOT_FOUND) from error
-    if as_json:
-        from credit_es.audit.steps import steps  # noqa: PLC0415
+    from credit_es.audit.steps import steps  # noqa: PLC0415
 
-        context.print_json(
-            msgspec.structs.asdict(record) | {"steps": steps(record), "replay": again}
-        )
-    else:
-        _print(record)
-        typer.echo(_said(again))
+    way = steps(record)
+    rows = [(f"step {number}", one.what) for number, one in enumerate(way, 1)]
+    output.show(
+        msgspec.structs.asdict(record) | {"steps": way, "replay": again},
+        ("what", "value"),
+        [*rows, *_figures(record), ("made again", _said(again))],
+        as_json=as_json,
+        as_csv=as_csv,
+        people=lambda: _print(record, again),
+    )
     if not again.same:
         raise typer.Exit(ExitCode.VERIFICATION_FAILED)
 
 
 def _explain_all(
-    settings: Settings, cluster: str | None, shards: Path | None, *, as_json: bool
+    settings: Settings,
+    cluster: str | None,
+    shards: Path | None,
+    *,
+    as_json: bool,
+    as_csv: bool,
 ) -> None:
     from credit_es.audit.cluster import replay_shards  # noqa: PLC0415
     from credit_es.audit.replay import replay_log  # noqa: PLC0415
@@ -85,11 +99,16 @@ def _explain_all(
                 raise CommandError(
                     f"Not all decisions can be made again: {error}.", ExitCode.VERIFICATION_FAILED
                 ) from error
-    if as_json:
-        context.print_json({"decisions": count, "first_not_the_same": failed})
-    else:
-        same = f"All {count} decisions of the log come out the same."
-        typer.echo(f"Decision {failed.decision_id}: {_said(failed)}" if failed else same)
+    same = f"All {count} decisions of the log come out the same."
+    told = f"Decision {failed.decision_id}: {_said(failed)}" if failed else same
+    output.show(
+        {"decisions": count, "first_not_the_same": failed},
+        ("decisions", "first not the same", "made again"),
+        [(count, failed.decision_id if failed else None, told)],
+        as_json=as_json,
+        as_csv=as_csv,
+        people=lambda: typer.echo(told),
+    )
     if failed:
         raise typer.Exit(ExitCode.VERIFICATION_FAILED)
 
@@ -134,45 +153,43 @@ def _find(settings: Settings, loan_or_decision: str) -> tuple["DecisionRecord", 
     return ask(Lending(settings, pool_size=2).reader)
 
 
-def _print(record: "DecisionRecord") -> None:
-    from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-
+def _print(record: "DecisionRecord", again: "Replay") -> None:
     from credit_es.audit.steps import steps  # noqa: PLC0415
 
-    decision, console = record.decision, Console(highlight=False, markup=False)
+    decision = record.decision
+    reasons = ", ".join(decision.verdict.reasons) or "no reasons"
+    typer.echo(f"Decision {record.decision_id} of {decision.occurred_on}, {reasons}:")
+    for number, one in enumerate(steps(record), 1):
+        typer.echo(fill(f"{number}. {one.what}", WIDTH, subsequent_indent="   "))
+    output.table(("", " "), _figures(record))
+    typer.echo(_said(again))
+
+
+def _figures(record: "DecisionRecord") -> list[tuple[str, str]]:
+    """What stands in a decision, by name."""
+    decision = record.decision
     asked, verdict, seen = decision.terms, decision.verdict, decision.seen
     card = verdict.scorecard
-    reasons = ", ".join(verdict.reasons) or "no reasons"
-    console.print(f"Decision {record.decision_id} of {decision.occurred_on}, {reasons}:")
-    for number, one in enumerate(steps(record), 1):
-        console.print(f"{number}. {one.what}")
-    loan = decision.loan_number or "none"
-    seen_loans = ", ".join(f"{each.loan_number} v{each.version}" for each in seen.loans) or "none"
-    table = Table(show_header=False)
-    table.add_column()
-    table.add_column(overflow="fold")
-    for name, value in (
-        ("customer", decision.customer_number),
-        ("loan", loan),
+    loans = ", ".join(f"{each.loan_number} v{each.version}" for each in seen.loans) or "none"
+    return [
+        ("customer", f"{decision.customer_number}"),
+        ("loan", f"{decision.loan_number or 'none'}"),
         ("application", record.application_id or "none"),
         ("asked for", f"{asked.amount} at {asked.annual_rate} % over {asked.tenure_months} months"),
         ("rate, installment", f"{verdict.annual_rate} %, {verdict.installment} a month"),
         ("income, limit", f"{seen.monthly_income}, {seen.approved_limit}"),
         ("current loans", f"{card.current_amount}, {card.current_installments} a month"),
-        ("score", card.score),
+        ("score", f"{card.score}"),
         (
-            "  paid on time",
+            "score: paid on time",
             f"{card.paid_on_time} ({card.installments_on_time} of "
             f"{card.installments_due} installments due)",
         ),
-        ("  past loans", f"{card.past_loans} ({card.closed_loans} closed)"),
-        ("  activity", f"{card.activity} ({card.loans_this_year} loans this year)"),
-        ("  volume in use", card.volume),
+        ("score: past loans", f"{card.past_loans} ({card.closed_loans} closed)"),
+        ("score: activity", f"{card.activity} ({card.loans_this_year} loans this year)"),
+        ("score: volume in use", f"{card.volume}"),
         ("policy", f"{verdict.policy}, {verdict.policy_hash}"),
-        ("versions it saw", f"customer v{seen.customer_version}; loans {seen_loans}"),
+        ("versions it saw", f"customer v{seen.customer_version}; loans {loans}"),
         ("recorded", f"{record.recorded_at:%Y-%m-%d %H:%M:%S} UTC by {record.actor}"),
         ("request", record.correlation_id),
-    ):
-        table.add_row(name, str(value))
-    console.print(table)
+    ]

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import typer
 from msgspec import structs
 
-from credit_es.cli import context
+from credit_es.cli import context, output
 from credit_es.cli.context import CommandError, ExitCode
 from credit_es.settings import Settings
 
@@ -156,28 +156,17 @@ def _print_json(importing: "Importing", ended: "QueuedIngestion") -> None:
 
 
 def _print(importing: "Importing", ended: "QueuedIngestion") -> None:
-    from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-
-    console = Console()
     if ended.report is None:
         return
     what = "A check: nothing was recorded" if ended.job.check_only else "Ingestion"
-    table = Table(title=f"{what} {ended.job.ingestion_id}", title_justify="left")
-    counts = [structs.asdict(ended.report.customers), structs.asdict(ended.report.loans)]
-    table.add_column("")
-    for heading in counts[0]:
-        table.add_column(heading, justify="right")
-    for name, values in zip(("customers", "loans"), counts, strict=True):
-        table.add_row(name, *map(str, values.values()))
-    console.print(table)
+    typer.echo(f"{what} {ended.job.ingestion_id}")
+    customers, loans = structs.asdict(ended.report.customers), structs.asdict(ended.report.loans)
+    output.table(("", *customers), [("customers", *customers.values()), ("loans", *loans.values())])
     findings = importing.ingestions.findings(ended.job.ingestion_id, after=0, limit=SHOWN + 1)
     for finding in findings[:SHOWN]:
         column = f", {finding.column}" if finding.column else ""
-        console.print(
-            f"{finding.workbook} row {finding.row}{column}: {finding.message} ({finding.code})",
-            highlight=False,
-            markup=False,
+        typer.echo(
+            f"{finding.workbook} row {finding.row}{column}: {finding.message} ({finding.code})"
         )
     if len(findings) > SHOWN:
-        console.print(f"... and more: see /ingestions/{ended.job.ingestion_id}/report.xlsx")
+        typer.echo(f"... and more: see /ingestions/{ended.job.ingestion_id}/report.xlsx")

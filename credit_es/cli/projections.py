@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from msgspec import structs
 
-from credit_es.cli import context
+from credit_es.cli import context, output
 from credit_es.cli.context import CommandError, ExitCode
 from credit_es.settings import Settings
 
@@ -50,13 +51,13 @@ def status(*, as_json: AsJson = False) -> None:
             each.projection,
             each.position,
             each.lag.events,
-            f"{each.lag.seconds:.1f}",
+            round(Decimal(each.lag.seconds), 1),
             f"d{each.definition}",
             f"v{each.version} of {', '.join(f'v{v}' for v in each.kept_versions)}",
         )
         for each in stands
     ]
-    _table(("projection", "position", "behind", "seconds", "definition", "version"), rows)
+    output.table(("projection", "position", "behind", "seconds", "definition", "version"), rows)
     for each in stands:
         if each.problem:
             typer.echo(
@@ -216,15 +217,3 @@ def _say(rebuilt: "list[Rebuilt]", *, as_json: bool, word: str) -> None:
     for each in rebuilt:
         rows = f"{each.rows} rows, built in {each.seconds:.1f} s, " if each.seconds else ""
         typer.echo(f"{each.projection} v{each.version} {word} {rows}position {each.position}")
-
-
-def _table(headings: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
-    from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-
-    table = Table()
-    for heading in headings:
-        table.add_column(heading)
-    for row in rows:
-        table.add_row(*map(str, row))
-    Console().print(table)

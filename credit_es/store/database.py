@@ -46,6 +46,7 @@ TRANSACTION: Final = (
     "SET LOCAL idle_in_transaction_session_timeout = '60s'; SET LOCAL lock_timeout = '5s'"
 )
 NOT_MIGRATED: Final = (
+    psycopg.errors.UndefinedColumn,
     psycopg.errors.UndefinedTable,
     psycopg.errors.UndefinedFunction,
     psycopg.errors.InvalidSchemaName,

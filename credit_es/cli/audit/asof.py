@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 
-from credit_es.cli import context
-from credit_es.cli.audit import output, portfolio
+from credit_es.cli import context, output
+from credit_es.cli.audit import portfolio
 from credit_es.cli.context import CommandError, ExitCode
 
 if TYPE_CHECKING:
@@ -139,9 +139,7 @@ def _portfolios(found: "Then[Portfolio]") -> Iterator[tuple[str, "Portfolio"]]:
 def _print_portfolios(found: "Then[Portfolio]") -> None:
     for known, one in _portfolios(found):
         typer.echo(f"On {found.on}, as known {known}; read to position {one.position}:")
-        headings = [str(cell) for cell in portfolio.few([*portfolio.HEADINGS])]
-        rows = map(portfolio.few, portfolio.rows(known, one))
-        output.show(one, headings, rows, as_json=False, as_csv=False)
+        portfolio.table(known, one)
 
 
 def _utc(instant: datetime) -> str:

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from credit_es.cli import context, options
-from credit_es.cli.audit import output
+from credit_es.cli import context, options, output
 from credit_es.cli.context import CommandError, ExitCode
 
 if TYPE_CHECKING:
@@ -28,6 +27,8 @@ HEADINGS: Final = (
     "granted",
     "on time since, %",
 )
+FEW: Final = ("what", "cases", "amount", "rate before, %", "rate after, %", "on time since, %")
+"""Of these, those that people see: a terminal has eighty columns."""
 
 
 def backtest(
@@ -74,7 +75,14 @@ def backtest(
     )
     if plot:
         draw(tallies, summary, plot)
-    output.show(summary, HEADINGS, _rows(summary), as_json=as_json, as_csv=as_csv)
+    output.show(
+        summary,
+        HEADINGS,
+        _rows(summary),
+        as_json=as_json,
+        as_csv=as_csv,
+        people=lambda: _print(summary),
+    )
 
 
 def _tallies(
@@ -91,6 +99,14 @@ def _tallies(
 
 def _day(given: datetime | None) -> date | None:
     return given.date() if given else None
+
+
+def _print(summary: "Summary") -> None:
+    typer.echo(
+        f"Policy {summary.policy} against {summary.against}: of {summary.cases} cases "
+        f"{summary.changed} come out otherwise."
+    )
+    output.table(HEADINGS, _rows(summary), only=FEW, by="by")
 
 
 def _rows(summary: "Summary") -> list[tuple[output.Cell, ...]]:

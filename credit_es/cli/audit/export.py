@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
-from credit_es.cli import context
-from credit_es.cli.audit import output
+from credit_es.cli import context, output
 from credit_es.cli.context import CommandError, ExitCode
 
 if TYPE_CHECKING:
+    from credit_es.audit.importcheck import Deviation
     from credit_es.store.log import Log
 
 Format = Literal["jsonl", "csv", "parquet"]
+FILES: Final = ("file", "facts", "sha256")
+DEVIATIONS: Final = ("file", "position", "what", "field", "exported", "logged")
 SHOWN: Final = 20
 
 
@@ -37,8 +39,10 @@ def export(
         int, typer.Option(min=1, max=1000, help="Parquet files, cut by customer.")
     ] = 8,
     as_json: output.AsJson = False,
+    as_csv: output.AsCsv = False,
 ) -> None:
     """Write the log, or a selection of it, with a manifest."""
+    output.refuse_two_forms(as_json=as_json, as_csv=as_csv)
     from credit_es.audit.export import Selection  # noqa: PLC0415
     from credit_es.audit.export import export as write  # noqa: PLC0415
 
@@ -50,36 +54,61 @@ def export(
     )
     with _log() as log, context.progress_bar("exporting") as progress:
         manifest = write(log, folder, how, selection=selection, shards=shards, progress=progress)
-    if as_json:
-        context.print_json(manifest)
-        return
-    first, last = manifest.first_position, manifest.last_position
-    typer.echo(f"{manifest.facts} facts are in {folder}, of positions {first} to {last}.")
+    rows = ((file.name, file.facts, file.sha256) for file in manifest.files)
+    some = f", of positions {manifest.first_position} to {manifest.last_position}"
+    told = f"{manifest.facts} facts are in {folder}{some if manifest.facts else ''}."
+    output.show(
+        manifest, FILES, rows, as_json=as_json, as_csv=as_csv, people=lambda: typer.echo(told)
+    )
 
 
 def import_check(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="What `export` has written.")],
     *,
     as_json: output.AsJson = False,
+    as_csv: output.AsCsv = False,
 ) -> None:
     """Read an export back and compare it with its manifest and with the log; 3 if it differs."""
     from credit_es.audit.importcheck import import_check as compare  # noqa: PLC0415
 
     with _log() as log, context.progress_bar("comparing") as progress:
         found = list(compare(log, folder, progress))
-    if as_json:
-        context.print_json({"same": not found, "deviations": found})
-    else:
-        for one in found[:SHOWN]:
-            place = one.file or (f"position {one.position}" if one.position else "the export")
-            detail = f": exported {one.exported}, logged {one.logged}" if one.exported else ""
-            typer.echo(f"{place}: {one.what}{detail}")
-        more = f" {len(found) - SHOWN} more are in --json." if len(found) > SHOWN else ""
-        typer.echo(
-            f"{len(found)} deviations.{more}" if found else "The export is what the log says."
-        )
+    output.show(
+        {"same": not found, "deviations": found},
+        DEVIATIONS,
+        _rows(found),
+        as_json=as_json,
+        as_csv=as_csv,
+        people=lambda: _print(found),
+    )
     if found:
         raise typer.Exit(ExitCode.VERIFICATION_FAILED)
+
+
+def _rows(found: "list[Deviation]") -> Iterator[tuple[output.Cell, ...]]:
+    """A row for each figure that differs, and for whatever else is wrong."""
+    for one in found:
+        place = (one.file, one.position, one.what)
+        exported, logged = one.exported or {}, one.logged or {}
+        for name in exported:
+            yield (*place, name, _in_a_cell(exported[name]), _in_a_cell(logged[name]))
+        if not exported:
+            yield (*place, None, None, None)
+
+
+def _in_a_cell(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+def _print(found: "list[Deviation]") -> None:
+    for one in found[:SHOWN]:
+        place = one.file or (f"position {one.position}" if one.position else "the export")
+        detail = f" in {', '.join(one.exported)}" if one.exported else ""
+        typer.echo(f"{place}: {one.what}{detail}")
+    if found:
+        typer.echo(f"{len(found)} deviations: --json and --csv have all of them, with both sides.")
+    else:
+        typer.echo("The export is what the log says.")
 
 
 def _topic(kind: str) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
-from credit_es.cli.audit import output
+from credit_es.cli import output
 
 if TYPE_CHECKING:
     from credit_es.audit.portfolio import Line, Portfolio
@@ -23,13 +23,13 @@ HEADINGS: Final = (
 )
 
 
-FEW: Final = (2, 3, 4, 5, 7, 10)
+FEW: Final = ("what", "loans", "amount", "outstanding", "written off", "on time, %")
 """Of these, those that people see: a terminal has eighty columns."""
 
 
-def few(cells: list[output.Cell]) -> list[output.Cell]:
-    """The cells of one line that people see."""
-    return [cells[place] for place in FEW]
+def table(known: str, found: "Portfolio") -> None:
+    """Print a portfolio for people."""
+    output.table(HEADINGS, rows(known, found), only=FEW, by="by")
 
 
 def rows(known: str, found: "Portfolio") -> Iterator[list[output.Cell]]:

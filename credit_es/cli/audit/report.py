@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from credit_es.cli import context
+from credit_es.cli import context, output
 from credit_es.cli.audit import asof
 from credit_es.cli.context import CommandError, ExitCode
 
@@ -17,8 +17,11 @@ def portfolio_report(
     on: Annotated[
         datetime | None, typer.Option(formats=asof.DAY, help="A day; today by default.")
     ] = None,
+    as_json: output.AsJson = False,
+    as_csv: output.AsCsv = False,
 ) -> None:
     """Write the portfolio by year, slab and status as a workbook with charts."""
+    output.refuse_two_forms(as_json=as_json, as_csv=as_csv)
     if file.suffix != ".xlsx":
         raise CommandError("Give the name of an .xlsx.", ExitCode.USAGE)
     with asof.past() as questions, context.progress_bar("folding the log") as progress:
@@ -29,4 +32,18 @@ def portfolio_report(
         assert found is not None
         content = portfolio_xlsx(found)
     file.write_bytes(content)
-    typer.echo(f"{file} has {found.total.loans} loans as of {day}.")
+    row: dict[str, output.Cell] = {
+        "file": str(file),
+        "on": day,
+        "position": found.position,
+        "loans": found.total.loans,
+    }
+    told = f"{file} has {found.total.loans} loans as of {day}."
+    output.show(
+        row,
+        [*row],
+        [[*row.values()]],
+        as_json=as_json,
+        as_csv=as_csv,
+        people=lambda: typer.echo(told),
+    )

@@ -7,8 +7,8 @@ from typing import Annotated, Final
 
 import typer
 
-from credit_es.cli import context
-from credit_es.cli.audit import asof, history, output
+from credit_es.cli import context, output
+from credit_es.cli.audit import asof, history
 from credit_es.cli.context import CommandError, ExitCode
 
 DAY: Final = ["%Y-%m-%d"]
@@ -66,9 +66,7 @@ def search(
     replica = replica_log(settings, pool_size=1) or primary
     with closing(primary.database), closing(replica.database):
         page = find(replica, primary, wanted, before=before, limit=limit)
-    output.show(
-        page, history.HEADINGS, map(history.row, page.facts), as_json=as_json, as_csv=as_csv
-    )
+    history.show(page, page.facts, as_json=as_json, as_csv=as_csv)
     if as_json or as_csv:
         return
     if page.before:
