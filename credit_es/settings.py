@@ -4,10 +4,12 @@ import os
 import re
 from collections.abc import Mapping
 from typing import Final
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from msgspec import Struct
 
+REDIS_SCHEMES: Final = {"redis", "rediss"}
 SCHEMA: Final = re.compile(r"[a-z_][a-z0-9_]{0,40}")
 MIB: Final = 1024 * 1024
 
@@ -52,7 +54,7 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         database_url=database_url,
         database_direct_url=environ.get("DATABASE_DIRECT_URL") or database_url,
         database_read_url=environ.get("DATABASE_READ_URL", ""),
-        redis_url=environ.get("REDIS_URL", ""),
+        redis_url=_redis_url(environ.get("REDIS_URL", "")),
         schema=_schema(environ.get("CREDIT_SCHEMA", "credit")),
         policy=environ.get("CREDIT_POLICY") or "standard",
         timezone=_timezone(environ.get("CREDIT_TIMEZONE") or "UTC"),
@@ -64,6 +66,21 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         api_workers=_whole(environ, "CREDIT_API_WORKERS", default=2, most=64),
         api_threads=_whole(environ, "CREDIT_API_THREADS", default=8, most=64),
     )
+
+
+def _redis_url(url: str) -> str:
+    """It is not repeated where it is refused: it may hold a password."""
+    try:
+        parts = urlsplit(url)
+        told = parts.scheme == "unix" or (parts.scheme in REDIS_SCHEMES and parts.port != 0)
+    except ValueError:  # of a port that is no number
+        told = False
+    if url and not told:
+        raise SettingsError(
+            "REDIS_URL cannot be read: write redis://user:password@host:6379/0, rediss://... with "
+            "TLS, or unix:///path/of/the.socket; with %40 for an @ inside of a part."
+        )
+    return url
 
 
 def _schema(name: str) -> str:

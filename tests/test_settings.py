@@ -102,6 +102,23 @@ def test_a_variable_that_cannot_be_used_is_named_with_what_would_be_right(
     assert repr(value) in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "url", ["secret", "localhost:6379", "http://secret@there", "redis://:secret@there:port/0"]
+)
+def test_a_redis_url_that_is_none_is_refused_without_its_password(url: str) -> None:
+    with pytest.raises(SettingsError, match=r"^REDIS_URL cannot be read: write redis://") as caught:
+        read_settings({"DATABASE_URL": URL, "REDIS_URL": url})
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["redis://there", "rediss://me:a%40b@there:1/2", "unix://%2Frun%2Fredis.sock?db=0", "redis://"],
+)
+def test_a_redis_url_is_kept_as_it_is(url: str) -> None:
+    assert read_settings({"DATABASE_URL": URL, "REDIS_URL": url}).redis_url == url
+
+
 @pytest.mark.parametrize(("text", "value"), [("off", False), ("Off", False), ("", None)])
 def test_prepared_statements_are_a_switch_with_three_places(text: str, value: bool | None) -> None:
     environ = {"DATABASE_URL": URL, "CREDIT_PREPARED_STATEMENTS": text}
