@@ -128,11 +128,7 @@ class ReadModel:
 
     def loan(self, loan_number: int) -> tuple[Loan, Customer]:
         """A loan and its customer; raises ``UnknownLoanError``."""
-        stream = loan_stream(loan_number)
-        row = self._database.run(
-            lambda conn: conn.execute(self._loan, (stream,), prepare=True).fetchone()
-        )
-        assert row is not None
+        row = self._row(self._loan, loan_stream(loan_number))
         at = len(LOANS.columns)
         loan = _caught_up(LOANS, row[:at], loan_number)
         if loan is None:
@@ -170,11 +166,7 @@ class ReadModel:
 
     def application(self, application_id: str) -> Application:
         """An application referred to review; raises ``UnknownApplicationError``."""
-        stream = application_stream(application_id)
-        row = self._database.run(
-            lambda conn: conn.execute(self._application, (stream,), prepare=True).fetchone()
-        )
-        assert row is not None
+        row = self._row(self._application, application_stream(application_id))
         application: Application | None = _caught_up(APPLICATIONS, row, application_id)
         if application is None:
             raise UnknownApplicationError(application_id)
@@ -207,12 +199,16 @@ class ReadModel:
         # A replica cannot tell a quiet primary from one it no longer hears: ask the primary itself.
         return rows, self._database.run(lambda conn: lag(conn, schema, position))
 
-    def _customer_alone(self, customer_number: int) -> Customer:
-        stream = customer_stream(customer_number)
+    def _row(self, statement: bytes, stream: UUID) -> TupleRow:
+        """One stream's row and the tail behind it; there always is one, of nulls if need be."""
         row = self._database.run(
-            lambda conn: conn.execute(self._customer, (stream,), prepare=True).fetchone()
+            lambda conn: conn.execute(statement, (stream,), prepare=True).fetchone()
         )
         assert row is not None
+        return row
+
+    def _customer_alone(self, customer_number: int) -> Customer:
+        row = self._row(self._customer, customer_stream(customer_number))
         customer: Customer | None = _caught_up(CUSTOMERS, row, customer_number)
         if customer is None:
             raise UnknownCustomerError(customer_number)
