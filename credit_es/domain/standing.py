@@ -233,7 +233,9 @@ def installments_due(loan: Loan, on: date) -> int:
     Of a loan paid off early only those due before the closing count, of one written off those due
     until then (design, section 6).
     """
-    return _payable(loan, _last_due(loan, on))
+    last = _last_due(loan, on)
+    # Of a workbook's loan each installment is to be paid; a decision asks this of all its loans.
+    return last if not last or loan.emis_on_time is not None else _payable(loan, last)
 
 
 def _last_due(loan: Loan, on: date) -> int:
