@@ -327,6 +327,15 @@ def test_a_job_that_a_worker_is_at_is_not_taken_by_another(house: House) -> None
     assert kinds(house.facts()) == [IngestionRequested]
 
 
+def test_a_job_that_has_ended_is_neither_given_back_nor_taken_again(house: House) -> None:
+    ended = house.ingest(*lender(1))
+    ingestions, ingestion_id = house.importing.ingestions, ended.job.ingestion_id
+    ingestions.release(ingestion_id)  # by a worker that was told to stop at the very end
+    ingestions.progress(ingestion_id, done=0, total=9)
+    assert house.found(ingestion_id) == ended
+    assert ingestions.take(ingestion_id) is None
+
+
 def test_a_job_that_breaks_off_is_given_back_and_given_up_after_many_times(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
