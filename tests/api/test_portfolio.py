@@ -11,6 +11,7 @@ from api.openapi import XLSX
 from api.problems import UnavailableError
 from api.resources.portfolio import Turn
 from credit_es.cli.context import CommandError
+from credit_es.cli.faults import in_a_sentence
 from tests.api.client import Api
 from tests.api.test_audit import Shell, shell
 from tests.api.test_problems import check_problem
@@ -78,7 +79,6 @@ def test_the_log_is_verified_and_what_is_wrong_named(
 def test_what_is_no_workbook_or_no_past_day_is_refused(api: Api, shell: Shell) -> None:
     for command in (
         ("portfolio-report", "report.csv"),
-        ("portfolio-report", "/nowhere/report.xlsx"),
         ("portfolio-report", "report.xlsx", "--on", "2999-01-01"),
         ("as-of", "2026-01-01", "portfolio", "7"),
         ("as-of", "2026-01-01", "loan"),
@@ -87,6 +87,9 @@ def test_what_is_no_workbook_or_no_past_day_is_refused(api: Api, shell: Shell) -
     ):
         with pytest.raises(CommandError):
             shell.run(*command)
+    with pytest.raises(FileNotFoundError) as missing:
+        shell.run("portfolio-report", "/nowhere/report.xlsx")
+    assert "/nowhere/report.xlsx" in (in_a_sentence(missing.value) or "")
     check_problem(api.get("/audit/portfolio-report.xlsx?on=2999-01-01"), 422)
 
 
