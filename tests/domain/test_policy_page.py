@@ -1,6 +1,7 @@
 """What docs/policy.md tells people is what the code computes."""
 
 import re
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Final
@@ -8,16 +9,21 @@ from typing import Final
 import pytest
 
 from credit_es.domain.customer import approved_limit
+from credit_es.domain.events import LoanReferred, LoanWrittenOff
 from credit_es.domain.lending import ApplyForLoan
 from credit_es.domain.loan import evolve
 from credit_es.domain.policy import Policy, judge, parse_policy
+from credit_es.domain.review import Status, refer, status_of
+from credit_es.domain.review import evolve as evolve_application
 from credit_es.domain.schedule import installment, schedule
 from credit_es.domain.standing import installments_due, installments_on_time, repayments_left
-from credit_es.domain.values import Verdict
-from tests.domain.facts import apply, closed_loan, imported_loan, opened, registered
+from credit_es.domain.values import Reason, Verdict
+from tests.domain.facts import CUSTOMER, apply, closed_loan, imported_loan, opened, registered
 from tests.scenario import LITERAL, STANDARD, TODAY, Fact, given
 
 PAGE: Final = (Path(__file__).parents[2] / "docs" / "policy.md").read_text("utf-8")
+TOML: Final = re.compile(r"```toml\n(.*?)```", re.DOTALL)
+DAY: Final = timedelta(days=1)
 TEXT: Final = " ".join(PAGE.split())
 
 
@@ -172,9 +178,50 @@ def test_the_two_policies_differ_as_told(told: str, asked: ApplyForLoan, owed: s
     assert f"| {told} | {outcome(STANDARD)} | {outcome(LITERAL)} |" in PAGE
 
 
+def test_a_loan_written_off_is_a_loan_closed_as_told() -> None:
+    own = opened(1, on="2025-10-15", ends="2026-10-15", tenure=12)
+    given_up = LoanWrittenOff(
+        occurred_on=TODAY,
+        loan_number=1,
+        customer_number=CUSTOMER,
+        outstanding_principal=Decimal("10000.00"),
+        reason="moved abroad",
+    )
+    card = judged(apply(), registered(), own, given_up).scorecard
+    assert card.current_amount == 0
+    assert card.closed_loans == 1
+    assert f"earns the {card.past_loans:.0f} points of a closed loan" in TEXT
+    told = f"{card.installments_on_time} of {card.installments_due}"
+    assert f"nothing paid of {card.installments_due} installments due is {told}." in TEXT
+
+
+def test_the_rules_of_review_to_copy_refer_and_expire_as_told() -> None:
+    rules, careful = TOML.findall(PAGE)
+    policy = parse_policy(careful + rules)
+    assert parse_policy(careful).refer is STANDARD.refer is LITERAL.refer is None
+    assert policy.refer is not None
+    for reason in ("AMOUNT_REFERRED", "SCORE_REFERRED", "THIN_FILE_REFERRED"):
+        assert reason in rules
+        assert Reason(reason).value == reason
+    (referral,) = given(registered(), policy=policy).when(apply()).facts
+    assert isinstance(referral, LoanReferred)
+    assert referral.verdict.reasons[0] is Reason.THIN_FILE_REFERRED
+    more = str(policy.refer.amount_above + Decimal("0.01")) if policy.refer.amount_above else ""
+    assert (
+        Reason.AMOUNT_REFERRED
+        in judged(apply(more, tenure=60), registered(), policy=policy).reasons
+    )
+
+    waits = evolve_application(None, refer(referral, application_id="7-2", asked_by="clerk"))
+    until, after = (f"{day.day} {day:%B}" for day in (waits.decide_by, waits.decide_by + DAY))
+    asked = f"{TODAY.day} {TODAY:%B %Y}"
+    assert f"on {asked} can be decided until {until}; from {after} on it has expired" in TEXT
+    assert status_of(waits, waits.decide_by) is Status.PENDING
+    assert status_of(waits, waits.decide_by + DAY) is Status.EXPIRED
+
+
 def test_the_policy_to_copy_is_one() -> None:
-    found = re.search(r"```toml\n(.*?)```", PAGE, re.DOTALL)
-    assert found is not None
-    careful = parse_policy(found[1])
+    _, found = TOML.findall(PAGE)
+    careful = parse_policy(found)
     assert careful.name == "careful"
     assert judged(apply(), registered(), policy=careful).annual_rate == 18
