@@ -120,14 +120,14 @@ class Lending(Application[UUID]):
         self.loans = Aggregates(self.database, Loan, loan.evolve, loan.DEFINITION)
         self.keys = IdempotencyKeys(self.database)
         self._bulk = BulkAppend(self.database)
-        self._timezone = settings.timezone
+        self._today = settings.today
         self._policy_is_recorded = False
         # Threads may share this cache; what is wrong in a list costs a round trip.
         self._loans_of: Callable[[int], list[int]] = lru_cache(REMEMBERED)(lambda _number: [])
 
     def today(self) -> date:
         """The business date."""
-        return datetime.now(self._timezone).date()
+        return self._today()
 
     def register(
         self, command: RegisterCustomer, by: By, once: Once | None = None

@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Mapping
+from datetime import date, datetime
 from typing import Final
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -40,6 +41,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     port: int = 8000
     api_workers: int = 2
     api_threads: int = 8
+
+    def today(self) -> date:
+        """The business date."""
+        return datetime.now(self.timezone).date()
 
 
 def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:

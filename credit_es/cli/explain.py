@@ -1,6 +1,5 @@
 """``credit-es explain``: why a loan was granted, or an application declined."""
 
-from contextlib import closing, suppress
 from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Annotated, Final
@@ -15,6 +14,7 @@ from credit_es.settings import Settings
 if TYPE_CHECKING:
     from credit_es.audit.decisions import DecisionRecord
     from credit_es.audit.replay import Replay
+    from credit_es.store.log import Log
 
 
 WIDTH: Final = 80
@@ -128,29 +128,24 @@ def _said(again: "Replay") -> str:
 
 def _find(settings: Settings, loan_or_decision: str) -> tuple["DecisionRecord", "Replay"]:
     """The decision as the read replica has it; what that lacks is asked of the primary."""
-    from credit_es.application import Lending  # noqa: PLC0415
     from credit_es.audit.decisions import Audit  # noqa: PLC0415
     from credit_es.audit.replay import policies_of, replay  # noqa: PLC0415
-    from credit_es.domain.errors import UnknownDecisionError, UnknownLoanError  # noqa: PLC0415
-    from credit_es.store.log import Log  # noqa: PLC0415
-    from credit_es.store.replica import replica_log  # noqa: PLC0415
+    from credit_es.cli.logs import open_logs  # noqa: PLC0415
 
-    def ask(log: Log) -> tuple["DecisionRecord", "Replay"]:
+    def ask(log: "Log") -> tuple["DecisionRecord", "Replay"]:
         audit = Audit(log)
-        with closing(log.database):
-            is_loan = loan_or_decision.isascii() and loan_or_decision.isdigit()
-            record = (
-                audit.decision_of_loan(int(loan_or_decision))
-                if is_loan
-                else audit.decision(loan_or_decision)
-            )
-            number, version = map(int, record.decision_id.split("-"))
-            return record, replay(log, policies_of(log), number, version)
+        is_loan = loan_or_decision.isascii() and loan_or_decision.isdigit()
+        record = (
+            audit.decision_of_loan(int(loan_or_decision))
+            if is_loan
+            else audit.decision(loan_or_decision)
+        )
+        number, version = map(int, record.decision_id.split("-"))
+        return record, replay(log, policies_of(log), number, version)
 
-    if replica := replica_log(settings, pool_size=2):
-        with suppress(UnknownDecisionError, UnknownLoanError):
-            return ask(replica)
-    return ask(Lending(settings, pool_size=2).reader)
+    with open_logs(settings) as logs:
+        found, _ = logs.ask(ask)  # a decision found is never late
+    return found
 
 
 def _print(record: "DecisionRecord", again: "Replay") -> None:

@@ -1,7 +1,8 @@
 """Options that several commands take, and how their texts are read."""
 
+from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -15,6 +16,28 @@ Shards = Annotated[
     Path | None,
     typer.Option(metavar="DIR", help="A Parquet export to ask, in place of the log."),
 ]
+
+
+DAY: Final = ["%Y-%m-%d"]
+"""How a day is written; typer reads it as its midnight."""
+
+
+def day_of(given: datetime | None) -> date | None:
+    """The day of an option that was given."""
+    return given.date() if given else None
+
+
+def instant_of(text: str | None) -> datetime | None:
+    """An instant with its time zone, UTC where the text has none; a ``CommandError`` says how."""
+    if text is None:
+        return None
+    try:
+        given = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise CommandError(
+            f"{text!r} is no instant: write it as 2026-01-31T09:30:00Z.", ExitCode.USAGE
+        ) from error
+    return given if given.tzinfo else given.replace(tzinfo=UTC)
 
 
 def check_shards(cluster: str | None, shards: Path | None) -> None:

@@ -10,7 +10,6 @@ from msgspec import structs
 
 from credit_es.cli import context, output
 from credit_es.cli.context import CommandError, ExitCode
-from credit_es.settings import Settings
 
 if TYPE_CHECKING:
     from projections.rebuild import Rebuilder, Rebuilt
@@ -37,10 +36,11 @@ Shards = Annotated[
 def status(*, as_json: AsJson = False) -> None:
     """How far each read table holds the log, and what holds the log's tail."""
     settings = context.settings()
+    from credit_es.cli.logs import open_logs  # noqa: PLC0415
     from projections.status import lowest_floor  # noqa: PLC0415
     from projections.status import status as stand  # noqa: PLC0415
 
-    with _database(settings) as database, database.connection() as conn:
+    with open_logs(settings) as logs, logs.primary.database.connection() as conn:
         stands = stand(conn, settings.schema)
         floor = lowest_floor(conn, settings.schema)
     if as_json:
@@ -82,17 +82,16 @@ def rebuild(name: NameOrAll = None, *, shards: Shards = None, as_json: AsJson = 
 def reindex() -> None:
     """Empty the index that `credit-es audit search` asks, and fill it again from the log."""
     settings = context.settings()
-    from credit_es.store.log import Log  # noqa: PLC0415
-    from credit_es.store.recorder import LogRecorder  # noqa: PLC0415
+    from credit_es.cli.logs import open_logs  # noqa: PLC0415
     from projections.facts import FactIndex  # noqa: PLC0415
 
     # On the primary, where there is a replica, too: this writes.
     with (
-        _database(settings) as database,
-        database.connection() as conn,
+        open_logs(settings) as logs,
+        logs.primary.database.connection() as conn,
         context.progress_bar(FOLDING) as progress,
     ):
-        reader = Log(LogRecorder(database))
+        reader = logs.primary
         index = FactIndex(conn, reader, settings.schema)
         index.empty()
         head = reader.head().safe
@@ -123,18 +122,22 @@ def retry(name: NameOrAll = None) -> None:
 def verify(name: NameOrAll = None, *, as_json: AsJson = False) -> None:
     """Fold the log again and compare with the read tables; exits 3 on a difference."""
     settings = context.settings()
+    from credit_es.cli.logs import open_logs  # noqa: PLC0415
     from projections.verify import VerifyError  # noqa: PLC0415
     from projections.verify import verify as differences_of  # noqa: PLC0415
 
     differences: list[Difference] = []
+    # On the replica, where there is one: folding all of the log is work.
     with (
-        _log(settings) as reader,
-        reader.database.connection() as conn,
+        open_logs(settings) as logs,
+        logs.whole.database.connection() as conn,
         context.progress_bar(FOLDING) as progress,
     ):
         try:
             for projection in _named(name):
-                differences += differences_of(conn, reader, settings.schema, projection, progress)
+                differences += differences_of(
+                    conn, logs.whole, settings.schema, projection, progress
+                )
         except VerifyError as error:
             raise CommandError(str(error)) from error
     if as_json:
@@ -157,34 +160,6 @@ def _holder(floor: "Floor") -> str:
     if floor.seconds is None:
         return f"process {floor.pid} of another role (pg_read_all_stats sees more)"
     return f"process {floor.pid}, {floor.state}, for {floor.seconds:.1f} s"
-
-
-@contextmanager
-def _database(settings: Settings) -> Iterator[Any]:
-    from credit_es.store.database import Database  # noqa: PLC0415
-
-    database = Database(settings.database_url, schema=settings.schema, pool_size=2)
-    try:
-        yield database
-    finally:
-        database.close()
-
-
-@contextmanager
-def _log(settings: Settings) -> Iterator[Any]:
-    """The log of the read replica, where there is one: folding all of it is work."""
-    from credit_es.store.log import Log  # noqa: PLC0415
-    from credit_es.store.recorder import LogRecorder  # noqa: PLC0415
-    from credit_es.store.replica import replica_log  # noqa: PLC0415
-
-    if replica := replica_log(settings, pool_size=2):
-        try:
-            yield replica
-        finally:
-            replica.database.close()
-    else:
-        with _database(settings) as database:
-            yield Log(LogRecorder(database))
 
 
 @contextmanager

@@ -5,6 +5,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
+from pathlib import Path
 from uuid import uuid4
 
 import psycopg
@@ -181,7 +182,11 @@ def told_to_read(told: Settings, url: str) -> Services:
 
 
 def test_an_audit_is_read_on_the_replica_and_what_that_lacks_on_the_primary(
-    api: Api, told: Settings, standby: Standby, project: Callable[[], None]
+    api: Api,
+    told: Settings,
+    standby: Standby,
+    project: Callable[[], None],
+    tmp_path: Path,
 ) -> None:
     with_replica = environment_of(
         told.database_url, told.schema, told.redis_url, DATABASE_READ_URL=standby.url
@@ -200,6 +205,12 @@ def test_an_audit_is_read_on_the_replica_and_what_that_lacks_on_the_primary(
             assert run(*verify, env=without) == ExitCode.VERIFICATION_FAILED
         portfolio = ("audit", "as-of", "2026-01-31", "portfolio")
         assert run(*portfolio, env=with_replica) == ExitCode.OK
+        exported = ("audit", "export", str(tmp_path / "export"))
+        assert run(*exported, env=with_replica) == ExitCode.OK
+        facts = (tmp_path / "export" / "facts.jsonl").read_text()
+        assert "CustomerRegistered" in facts
+        assert "LoanApproved" not in facts  # which the replica does not know yet
+        assert run("audit", "import-check", exported[2], env=with_replica) == ExitCode.OK
     assert run("projections", "verify", env=with_replica) == ExitCode.VERIFICATION_FAILED
     with standby.held_back(), psycopg.connect(told.database_url, autocommit=True) as conn:
         altered = SQL("UPDATE {}.events SET state = '' WHERE topic = 'credit.CustomerRegistered'")

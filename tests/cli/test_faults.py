@@ -132,3 +132,10 @@ def test_a_folder_that_may_not_be_written_is_told(
     answer = command("audit", "export", tmp_path / "export")
     assert answer.code == 1
     assert "Permission denied" in answer.err
+
+
+@pytest.mark.parametrize("amount", ["x", "nan", "inf", "1e999999"])
+def test_an_amount_that_is_none_is_refused(command: Command, lending: Lending, amount: str) -> None:
+    answer = command("audit", "search", "--amount-from", amount)
+    assert (answer.code, answer.out) == (2, "")
+    assert "write it as 1000.50" in answer.err

@@ -1,13 +1,13 @@
 """``credit-es audit as-of`` and ``diff``: what was true on a day, and what was believed then."""
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 
-from credit_es.cli import context, output
+from credit_es.cli import context, options, output
 from credit_es.cli.audit import portfolio
 from credit_es.cli.context import CommandError, ExitCode
 
@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from credit_es.audit.portfolio import Portfolio
     from credit_es.audit.then import Past, Then
 
-DAY: Final = ["%Y-%m-%d"]
-Day = Annotated[datetime, typer.Argument(formats=DAY, help="A day: 2026-01-31.")]
+Day = Annotated[datetime, typer.Argument(formats=options.DAY, help="A day: 2026-01-31.")]
 Number = Annotated[int, typer.Argument(metavar="ID", min=1, help="Such as 10000001.")]
 KnownAt = Annotated[
     str | None,
@@ -43,7 +42,7 @@ def as_of(
         raise CommandError(
             "Give the ID of a customer or a loan, and none with `portfolio`.", ExitCode.USAGE
         )
-    instant = instant_of(known_at)
+    instant = options.instant_of(known_at)
     with past() as questions:
         found: Then[Any]
         headings: tuple[str, ...]
@@ -79,37 +78,23 @@ def diff(
     output.show(changes, CHANGED, rows, as_json=as_json, as_csv=as_csv)
 
 
-def instant_of(text: str | None) -> datetime | None:
-    """An instant with its time zone, UTC where the text has none; a ``CommandError`` says how."""
-    if text is None:
-        return None
-    try:
-        given = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise CommandError(
-            f"{text!r} is no instant: write it as 2026-01-31T09:30:00Z.", ExitCode.USAGE
-        ) from error
-    return given if given.tzinfo else given.replace(tzinfo=UTC)
-
-
 @contextmanager
 def past() -> "Iterator[Past]":
     """Whom to ask; refusals become those of a command."""
     settings = context.settings()
-    from credit_es.application import Lending  # noqa: PLC0415
     from credit_es.audit.then import Past  # noqa: PLC0415
+    from credit_es.cli.logs import open_logs  # noqa: PLC0415
     from credit_es.domain.errors import (  # noqa: PLC0415
         NotAllowedError,
         UnknownCustomerError,
         UnknownLoanError,
     )
-    from credit_es.store.replica import replica_log  # noqa: PLC0415
+    from credit_es.domain.policy import load_policy  # noqa: PLC0415
 
-    lending, replica = Lending(settings, pool_size=2), replica_log(settings, pool_size=2)
-    whole = replica or lending.reader
-    with closing(lending.database), closing(whole.database):
+    policy = load_policy(settings.policy)
+    with open_logs(settings) as logs:
         try:
-            yield Past(lending.reader, lending.policy, lending.today, whole=whole)
+            yield Past(logs.primary, policy, settings.today, whole=logs.whole)
         except NotAllowedError as error:
             raise CommandError(f"Not answered: {error}.", ExitCode.USAGE) from error
         except (UnknownCustomerError, UnknownLoanError) as error:

@@ -1,6 +1,6 @@
 """``credit-es audit backtest``: what another policy would have decided."""
 
-from datetime import date, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from credit_es.audit.backtested import Summary
     from credit_es.settings import Settings
 
-DAY: Final = ["%Y-%m-%d"]
 HEADINGS: Final = (
     "by",
     "what",
@@ -38,10 +37,10 @@ def backtest(
         str | None, typer.Option(help="Another policy; without it, what was decided.")
     ] = None,
     first: Annotated[
-        datetime | None, typer.Option("--from", formats=DAY, help="Decided then or later.")
+        datetime | None, typer.Option("--from", formats=options.DAY, help="Decided then or later.")
     ] = None,
     last: Annotated[
-        datetime | None, typer.Option("--to", formats=DAY, help="Decided then or before.")
+        datetime | None, typer.Option("--to", formats=options.DAY, help="Decided then or before.")
     ] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw it, as .svg or .png.")] = None,
     cluster: options.Cluster = None,
@@ -62,9 +61,9 @@ def backtest(
     question = Question(
         policy=load_policy(policy),
         against=load_policy(against) if against else None,
-        first=_day(first),
-        last=_day(last),
-        today=datetime.now(settings.timezone).date(),
+        first=options.day_of(first),
+        last=options.day_of(last),
+        today=settings.today(),
     )
     tallies = _tallies(settings, question, cluster, shards)
     summary = summarized(
@@ -95,10 +94,6 @@ def _tallies(
         if shards:
             return backtest_shards(cluster, shards, question, progress)
         return backtest_log(settings, question, progress)
-
-
-def _day(given: datetime | None) -> date | None:
-    return given.date() if given else None
 
 
 def _print(summary: "Summary") -> None:

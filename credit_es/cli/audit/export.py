@@ -1,19 +1,16 @@
 """``credit-es audit export`` and ``import-check``: the log as files, and a check of such files."""
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
-from credit_es.cli import context, output
+from credit_es.cli import context, options, output
 from credit_es.cli.context import CommandError, ExitCode
 
 if TYPE_CHECKING:
     from credit_es.audit.importcheck import Deviation
-    from credit_es.store.log import Log
 
 Format = Literal["jsonl", "csv", "parquet"]
 FILES: Final = ("file", "facts", "sha256")
@@ -30,10 +27,13 @@ def export(
         list[str] | None, typer.Option(help="Only facts of this kind, such as LoanApproved.")
     ] = None,
     recorded_from: Annotated[
-        datetime | None, typer.Option("--from", help="Recorded then or later, in UTC.")
+        str | None, typer.Option("--from", metavar="INSTANT", help="Recorded then or later.")
     ] = None,
     recorded_to: Annotated[
-        datetime | None, typer.Option("--to", help="Recorded before then, in UTC.")
+        str | None,
+        typer.Option(
+            "--to", metavar="INSTANT", help="Recorded before then: 2026-01-31T15:00:00+05:30."
+        ),
     ] = None,
     shards: Annotated[
         int, typer.Option(min=1, max=1000, help="Parquet files, cut by customer.")
@@ -43,17 +43,22 @@ def export(
 ) -> None:
     """Write the log, or a selection of it, with a manifest."""
     output.refuse_two_forms(as_json=as_json, as_csv=as_csv)
+    settings = context.settings()
     from credit_es.audit.export import Selection  # noqa: PLC0415
     from credit_es.audit.export import export as write  # noqa: PLC0415
+    from credit_es.cli.logs import open_logs  # noqa: PLC0415
 
     selection = Selection(
         customer=customer,
         kinds=tuple(_topic(each) for each in kind or ()),
-        recorded_from=recorded_from and recorded_from.replace(tzinfo=UTC),
-        recorded_to=recorded_to and recorded_to.replace(tzinfo=UTC),
+        recorded_from=options.instant_of(recorded_from),
+        recorded_to=options.instant_of(recorded_to),
     )
-    with _log() as log, context.progress_bar("exporting") as progress:
-        manifest = write(log, folder, how, selection=selection, shards=shards, progress=progress)
+    # On the replica, where there is one: it is work, and the manifest says how far it was read.
+    with open_logs(settings) as logs, context.progress_bar("exporting") as progress:
+        manifest = write(
+            logs.whole, folder, how, selection=selection, shards=shards, progress=progress
+        )
     rows = ((file.name, file.facts, file.sha256) for file in manifest.files)
     some = f", of positions {manifest.first_position} to {manifest.last_position}"
     told = f"{manifest.facts} facts are in {folder}{some if manifest.facts else ''}."
@@ -69,10 +74,13 @@ def import_check(
     as_csv: output.AsCsv = False,
 ) -> None:
     """Read an export back and compare it with its manifest and with the log; 3 if it differs."""
+    settings = context.settings()
     from credit_es.audit.importcheck import import_check as compare  # noqa: PLC0415
+    from credit_es.cli.logs import open_logs  # noqa: PLC0415
 
-    with _log() as log, context.progress_bar("comparing") as progress:
-        found = list(compare(log, folder, progress))
+    # On the primary, where there is a replica, too: a late one would lack what was exported.
+    with open_logs(settings) as logs, context.progress_bar("comparing") as progress:
+        found = list(compare(logs.primary, folder, progress))
     output.show(
         {"same": not found, "deviations": found},
         DEVIATIONS,
@@ -118,13 +126,3 @@ def _topic(kind: str) -> str:
         return topic_of(kind)
     except UnknownKindError as error:
         raise CommandError(str(error), ExitCode.USAGE) from error
-
-
-@contextmanager
-def _log() -> Iterator["Log"]:
-    settings = context.settings()
-    from credit_es.application import Lending  # noqa: PLC0415
-
-    log = Lending(settings, pool_size=1).reader
-    with closing(log.database):
-        yield log

@@ -1,7 +1,6 @@
 """``credit-es audit history``: every fact about a customer, a loan or an application."""
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
@@ -29,14 +28,13 @@ def history(
 ) -> None:
     """Every fact in order: where, what, when it was true, when we learned it, from whom."""
     settings = context.settings()
-    from credit_es.application import Lending  # noqa: PLC0415
     from credit_es.audit.history import UnknownSubjectError, whole_history  # noqa: PLC0415
+    from credit_es.cli.logs import open_logs  # noqa: PLC0415
 
     # Of the primary, where there is a replica, too: a late history would not say what it lacks.
-    log = Lending(settings, pool_size=1).reader
-    with closing(log.database):
+    with open_logs(settings) as logs:
         try:
-            facts = whole_history(log, subject, name)
+            facts = whole_history(logs.primary, subject, name)
         except UnknownSubjectError as error:
             raise CommandError(f"Not found: {error}.", ExitCode.NOT_FOUND) from error
         show(facts, facts, as_json=as_json, as_csv=as_csv)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from credit_es.cli import context, output
+from credit_es.cli import context, options, output
 from credit_es.cli.audit import asof
 from credit_es.cli.context import CommandError, ExitCode
 
@@ -15,7 +15,7 @@ def portfolio_report(
     file: Annotated[Path, typer.Argument(metavar="FILE.xlsx", help="The workbook to write.")],
     *,
     on: Annotated[
-        datetime | None, typer.Option(formats=asof.DAY, help="A day; today by default.")
+        datetime | None, typer.Option(formats=options.DAY, help="A day; today by default.")
     ] = None,
     as_json: output.AsJson = False,
     as_csv: output.AsCsv = False,

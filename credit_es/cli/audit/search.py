@@ -1,17 +1,17 @@
 """``credit-es audit search``: facts by who, what, when, about whom, how much and why."""
 
-from contextlib import closing
-from datetime import date, datetime
+from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Final
 
 import typer
 
-from credit_es.cli import context, output
-from credit_es.cli.audit import asof, history
+from credit_es.cli import context, options, output
+from credit_es.cli.audit import history
 from credit_es.cli.context import CommandError, ExitCode
 
-DAY: Final = ["%Y-%m-%d"]
+LARGEST: Final = 15
+"""Power of ten of an amount that is asked for; the largest in the log are far below."""
 Day = datetime | None
 
 
@@ -25,8 +25,10 @@ def search(
     ] = None,
     amount_from: Annotated[str | None, typer.Option(help="At least so much.")] = None,
     amount_to: Annotated[str | None, typer.Option(help="At most so much.")] = None,
-    occurred_from: Annotated[Day, typer.Option(formats=DAY, help="True since then.")] = None,
-    occurred_to: Annotated[Day, typer.Option(formats=DAY, help="Or until then.")] = None,
+    occurred_from: Annotated[
+        Day, typer.Option(formats=options.DAY, help="True since then.")
+    ] = None,
+    occurred_to: Annotated[Day, typer.Option(formats=options.DAY, help="Or until then.")] = None,
     recorded_from: Annotated[
         str | None, typer.Option(metavar="INSTANT", help="Recorded then or later.")
     ] = None,
@@ -41,9 +43,8 @@ def search(
 ) -> None:
     """Facts for which all that is given holds, the latest first."""
     settings = context.settings()
-    from credit_es.application import Lending  # noqa: PLC0415
     from credit_es.audit.search import UnknownKindError, find, topic_of  # noqa: PLC0415
-    from credit_es.store.replica import replica_log  # noqa: PLC0415
+    from credit_es.cli.logs import open_logs  # noqa: PLC0415
     from projections.facts import Wanted  # noqa: PLC0415
 
     try:
@@ -57,15 +58,13 @@ def search(
         reason=reason,
         amount_from=_amount(amount_from),
         amount_to=_amount(amount_to),
-        occurred_from=_date(occurred_from),
-        occurred_to=_date(occurred_to),
-        recorded_from=asof.instant_of(recorded_from),
-        recorded_to=asof.instant_of(recorded_to),
+        occurred_from=options.day_of(occurred_from),
+        occurred_to=options.day_of(occurred_to),
+        recorded_from=options.instant_of(recorded_from),
+        recorded_to=options.instant_of(recorded_to),
     )
-    primary = Lending(settings, pool_size=1).reader
-    replica = replica_log(settings, pool_size=1) or primary
-    with closing(primary.database), closing(replica.database):
-        page = find(replica, primary, wanted, before=before, limit=limit)
+    with open_logs(settings) as logs:
+        page = find(logs.whole, logs.primary, wanted, before=before, limit=limit)
     history.show(page, page.facts, as_json=as_json, as_csv=as_csv)
     if as_json or as_csv:
         return
@@ -75,14 +74,13 @@ def search(
         typer.echo(f"The index is {page.lag.events} facts behind the log.", err=True)
 
 
-def _date(given: datetime | None) -> date | None:
-    return given.date() if given else None
-
-
 def _amount(given: str | None) -> Decimal | None:
+    if given is None:
+        return None
     try:
-        return None if given is None else Decimal(given)
-    except InvalidOperation as error:
-        raise CommandError(
-            f"{given!r} is no amount: write it as 1000.50.", ExitCode.USAGE
-        ) from error
+        amount = Decimal(given)
+        if amount.is_finite() and amount.adjusted() <= LARGEST:
+            return amount
+    except InvalidOperation:
+        pass
+    raise CommandError(f"{given!r} is no amount: write it as 1000.50.", ExitCode.USAGE)

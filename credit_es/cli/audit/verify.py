@@ -1,6 +1,5 @@
 """``credit-es audit verify``: is the log what it must be, and all that is derived from it?"""
 
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -46,13 +45,11 @@ def _print(found: "Verified") -> None:
 def _of_log() -> "Verified":
     """On the replica, where there is one: it is work, and how far it was read is told."""
     settings = context.settings()
-    from credit_es.application import Lending  # noqa: PLC0415
     from credit_es.audit.verify import verify as check  # noqa: PLC0415
-    from credit_es.store.replica import replica_log  # noqa: PLC0415
+    from credit_es.cli.logs import open_logs  # noqa: PLC0415
 
-    log = replica_log(settings, pool_size=2) or Lending(settings, pool_size=2).reader
-    with closing(log.database), context.progress_bar("verifying") as progress:
-        return check(log, progress)
+    with open_logs(settings) as logs, context.progress_bar("verifying") as progress:
+        return check(logs.whole, progress)
 
 
 def _of_shards(cluster: str | None, folder: Path) -> "Verified":
