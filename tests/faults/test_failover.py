@@ -7,7 +7,6 @@ acknowledges without the standby, and loses what it acknowledged.
 import os
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -29,6 +28,7 @@ from projections.status import status
 from projections.tables import PROJECTIONS
 from projections.verify import verify
 from tests.api.client import PERSON, ROOT, Server, environment_of, prepare, serving
+from tests.faults.background import in_turns
 from tests.projections.history import assert_reads_are_right
 from tests.servers import RunningServer, either, running_postgres, running_standby
 from tests.store.given import BY, person, settings
@@ -89,28 +89,23 @@ class Client:
     def __init__(self, server: Server, name: str) -> None:
         self._server = server
         self._name = name
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run)
         self.registered: list[str] = []
         self.approved: list[int] = []
         self.refused: list[str] = []
         self.statuses: Counter[int] = Counter()
         self.longest_s = 0.0
 
-    def _run(self) -> None:
-        for turn in range(1_000_000):
-            if self._stop.is_set():
-                return
-            name = f"{self._name}-{turn}"
-            customer = self._ask("/register", PERSON | {"first_name": name}, 201)
-            if customer is None:
-                self.refused.append(name)
-                continue
-            self.registered.append(name)
-            terms = {"loan_amount": 10_000, "interest_rate": 12, "tenure": 12}
-            loan = self._ask("/create-loan", {"customer_id": customer["customer_id"]} | terms, 201)
-            if loan is not None:
-                self.approved.append(loan["loan_id"])
+    def turn(self, number: int) -> None:
+        name = f"{self._name}-{number}"
+        customer = self._ask("/register", PERSON | {"first_name": name}, 201)
+        if customer is None:
+            self.refused.append(name)
+            return
+        self.registered.append(name)
+        terms = {"loan_amount": 10_000, "interest_rate": 12, "tenure": 12}
+        loan = self._ask("/create-loan", {"customer_id": customer["customer_id"]} | terms, 201)
+        if loan is not None:
+            self.approved.append(loan["loan_id"])
 
     def _ask(self, path: str, body: Mapping[str, object], expected: int) -> dict[str, int] | None:
         began = time.monotonic()
@@ -119,24 +114,12 @@ class Client:
         self.statuses[answer.status] += 1
         return answer.json if answer.status == expected else None
 
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._stop.set()
-        self._thread.join(30)
-
 
 @contextmanager
 def asking(server: Server, count: int) -> Iterator[list[Client]]:
     clients = [Client(server, f"client-{n}") for n in range(count)]
-    for client in clients:
-        client.start()
-    try:
+    with in_turns(*(client.turn for client in clients)):
         yield clients
-    finally:
-        for client in clients:
-            client.stop()
 
 
 def more(clients: list[Client]) -> None:
@@ -150,25 +133,16 @@ class Follower:
 
     def __init__(self, log: Log) -> None:
         self._log = log
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run)
         self.seen: list[int] = []
 
-    def _run(self) -> None:
-        while not self._stop.wait(0.01):
-            with suppress(StoreUnavailableError):
-                self.read_on()
+    def turn(self, _number: int) -> None:
+        with suppress(StoreUnavailableError):
+            self.read_on()
+        time.sleep(0.01)
 
     def read_on(self) -> None:
         for batch in self._log.tail(self.seen[-1] if self.seen else 0):
             self.seen += [event.id for event in batch]
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._stop.set()
-        self._thread.join(30)
 
 
 @contextmanager
@@ -190,11 +164,8 @@ def projecting(environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]
 @contextmanager
 def following(log: Log) -> Iterator[Follower]:
     follower = Follower(log)
-    follower.start()
-    try:
+    with in_turns(follower.turn):
         yield follower
-    finally:
-        follower.stop()
 
 
 def registered_in(log: Log) -> Counter[str]:
