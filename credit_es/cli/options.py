@@ -2,7 +2,7 @@
 
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
@@ -18,13 +18,14 @@ Shards = Annotated[
 ]
 
 
-DAY: Final = ["%Y-%m-%d"]
-"""How a day is written; typer reads it as its midnight."""
-
-
-def day_of(given: datetime | None) -> date | None:
-    """The day of an option that was given."""
-    return given.date() if given else None
+def day(text: str) -> date:
+    """Read a day, for typer to call; what is none is refused with how to write one."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise CommandError(
+            f"{text!r} is no day: write it as 2026-01-31.", ExitCode.USAGE
+        ) from error
 
 
 def instant_of(text: str | None) -> datetime | None:

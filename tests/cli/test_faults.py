@@ -139,3 +139,21 @@ def test_an_amount_that_is_none_is_refused(command: Command, lending: Lending, a
     answer = command("audit", "search", "--amount-from", amount)
     assert (answer.code, answer.out) == (2, "")
     assert "write it as 1000.50" in answer.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("as-of", "2026-02-30", "portfolio"),
+        ("backtest", "literal", "--from", "soon"),
+        ("portfolio-report", "x.xlsx", "--on", "31.01.2026"),
+        ("search", "--occurred-to", "2026-13-01"),
+    ],
+    ids=" ".join,
+)
+def test_a_day_that_is_none_is_refused(
+    command: Command, lending: Lending, words: tuple[str, ...]
+) -> None:
+    answer = command("audit", *words)
+    assert (answer.code, answer.out) == (2, "")
+    assert "write it as 2026-01-31" in answer.err

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from credit_es.audit.portfolio import Portfolio
     from credit_es.audit.then import Past, Then
 
-Day = Annotated[datetime, typer.Argument(formats=options.DAY, help="A day: 2026-01-31.")]
+Day = Annotated[date, typer.Argument(parser=options.day, metavar="DAY", help="A day: 2026-01-31.")]
 Number = Annotated[int, typer.Argument(metavar="ID", min=1, help="Such as 10000001.")]
 KnownAt = Annotated[
     str | None,
@@ -49,7 +49,7 @@ def as_of(
         cells: Iterator[list[output.Cell]]
         if number is None:
             with context.progress_bar("folding the log") as progress:
-                found = questions.portfolio(on=day.date(), known_at=instant, progress=progress)
+                found = questions.portfolio(on=day, known_at=instant, progress=progress)
             if not (as_json or as_csv):
                 _print_portfolios(found)
                 return
@@ -57,7 +57,7 @@ def as_of(
             cells = (row for known, one in _portfolios(found) for row in portfolio.rows(known, one))
         else:
             ask = questions.customer if subject == "customer" else questions.loan
-            found = ask(number, on=day.date(), known_at=instant)
+            found = ask(number, on=day, known_at=instant)
             headings, cells = _side_by_side(found)
     output.show(found, headings, cells, as_json=as_json, as_csv=as_csv)
 
@@ -73,9 +73,17 @@ def diff(
 ) -> None:
     """What changed between two days, field by field, as known now."""
     with past() as questions:
-        changes = questions.changes(subject, number, before.date(), after.date())
+        changes = questions.changes(subject, number, before, after)
     rows = ((each.field, each.before, each.after) for each in changes)
-    output.show(changes, CHANGED, rows, as_json=as_json, as_csv=as_csv)
+    nothing = f"Between {before} and {after} nothing changed."
+    output.show(
+        changes,
+        CHANGED,
+        rows,
+        as_json=as_json,
+        as_csv=as_csv,
+        people=None if changes else lambda: typer.echo(nothing),
+    )
 
 
 @contextmanager

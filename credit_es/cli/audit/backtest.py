@@ -1,6 +1,6 @@
 """``credit-es audit backtest``: what another policy would have decided."""
 
-from datetime import datetime
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -37,10 +37,12 @@ def backtest(
         str | None, typer.Option(help="Another policy; without it, what was decided.")
     ] = None,
     first: Annotated[
-        datetime | None, typer.Option("--from", formats=options.DAY, help="Decided then or later.")
+        date | None,
+        typer.Option("--from", parser=options.day, metavar="DAY", help="Decided then or later."),
     ] = None,
     last: Annotated[
-        datetime | None, typer.Option("--to", formats=options.DAY, help="Decided then or before.")
+        date | None,
+        typer.Option("--to", parser=options.day, metavar="DAY", help="Decided then or before."),
     ] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw it, as .svg or .png.")] = None,
     cluster: options.Cluster = None,
@@ -61,8 +63,8 @@ def backtest(
     question = Question(
         policy=load_policy(policy),
         against=load_policy(against) if against else None,
-        first=options.day_of(first),
-        last=options.day_of(last),
+        first=first,
+        last=last,
         today=settings.today(),
     )
     tallies = _tallies(settings, question, cluster, shards)

@@ -1,6 +1,6 @@
 """``credit-es audit portfolio-report``: the portfolio as a workbook."""
 
-from datetime import datetime
+from datetime import date
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +15,8 @@ def portfolio_report(
     file: Annotated[Path, typer.Argument(metavar="FILE.xlsx", help="The workbook to write.")],
     *,
     on: Annotated[
-        datetime | None, typer.Option(formats=options.DAY, help="A day; today by default.")
+        date | None,
+        typer.Option(parser=options.day, metavar="DAY", help="Today by default."),
     ] = None,
     as_json: output.AsJson = False,
     as_csv: output.AsCsv = False,
@@ -27,7 +28,7 @@ def portfolio_report(
     with asof.past() as questions, context.progress_bar("folding the log") as progress:
         from workers.portfolio import portfolio_xlsx  # noqa: PLC0415
 
-        day = on.date() if on else questions.today()
+        day = on or questions.today()
         found = questions.portfolio(on=day, progress=progress).as_known_now
         assert found is not None
         content = portfolio_xlsx(found)

@@ -1,6 +1,6 @@
 """``credit-es audit search``: facts by who, what, when, about whom, how much and why."""
 
-from datetime import datetime
+from datetime import date
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Final
 
@@ -12,7 +12,7 @@ from credit_es.cli.context import CommandError, ExitCode
 
 LARGEST: Final = 15
 """Power of ten of an amount that is asked for; the largest in the log are far below."""
-Day = datetime | None
+Day = date | None
 
 
 def search(
@@ -26,9 +26,11 @@ def search(
     amount_from: Annotated[str | None, typer.Option(help="At least so much.")] = None,
     amount_to: Annotated[str | None, typer.Option(help="At most so much.")] = None,
     occurred_from: Annotated[
-        Day, typer.Option(formats=options.DAY, help="True since then.")
+        Day, typer.Option(parser=options.day, metavar="DAY", help="True since then.")
     ] = None,
-    occurred_to: Annotated[Day, typer.Option(formats=options.DAY, help="Or until then.")] = None,
+    occurred_to: Annotated[
+        Day, typer.Option(parser=options.day, metavar="DAY", help="Or until then.")
+    ] = None,
     recorded_from: Annotated[
         str | None, typer.Option(metavar="INSTANT", help="Recorded then or later.")
     ] = None,
@@ -58,8 +60,8 @@ def search(
         reason=reason,
         amount_from=_amount(amount_from),
         amount_to=_amount(amount_to),
-        occurred_from=options.day_of(occurred_from),
-        occurred_to=options.day_of(occurred_to),
+        occurred_from=occurred_from,
+        occurred_to=occurred_to,
         recorded_from=options.instant_of(recorded_from),
         recorded_to=options.instant_of(recorded_to),
     )
