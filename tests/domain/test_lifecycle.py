@@ -1,8 +1,13 @@
-"""The life of a loan in any order: no payment, prepayment or reversal loses or makes a cent."""
+"""The life of a loan in any order: nothing that happens to it loses or makes a cent.
+
+Beside it runs a ledger that calls nothing of the domain (``ledger.py``), and a list of what was
+said of the customer's income.
+"""
 
 from contextlib import suppress
 from datetime import date, timedelta
 from decimal import Decimal
+from fractions import Fraction
 from itertools import pairwise
 from typing import Any
 
@@ -10,6 +15,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from credit_es.domain import customer
+from credit_es.domain.customer import CorrectCustomer, decide_correction
 from credit_es.domain.errors import DomainError, ForbiddenError, NotAllowedError
 from credit_es.domain.events import LoanEvent, LoanOpened, RepaymentReceived
 from credit_es.domain.installments import InstallmentStatus, loan_schedule
@@ -17,6 +24,7 @@ from credit_es.domain.loan import ZERO, Loan, evolve
 from credit_es.domain.payoff import payoff
 from credit_es.domain.repaying import Repay, decide_repayment, decide_reversal, decide_write_off
 from credit_es.domain.schedule import installment, months_later
+from credit_es.domain.score import score
 from credit_es.domain.standing import (
     Status,
     closed_on,
@@ -25,15 +33,17 @@ from credit_es.domain.standing import (
     installments_on_time,
     is_current,
     left_to_pay,
+    outstanding_principal,
     paid_days,
     received,
     repayments_left,
     status_of,
 )
 from credit_es.domain.statement import statement
-from credit_es.domain.values import Keep
-from tests.domain.facts import CUSTOMER
-from tests.scenario import PROPERTY
+from credit_es.domain.values import CustomerDetails, Keep
+from tests.domain.facts import CUSTOMER, registered
+from tests.domain.ledger import Ledger, Money
+from tests.scenario import PROPERTY, STANDARD
 
 CENTS = st.one_of(st.integers(1, 100), st.integers(1, 3_000_000)).map(
     lambda cents: Decimal(cents).scaleb(-2)
@@ -48,18 +58,31 @@ class Life(RuleBasedStateMachine):
         super().__init__()
         self.facts: list[LoanEvent] = []
         self.loan: Any = None
+        self.ledger: Any = None
+        self.customer: Any = None
+        self.incomes: list[tuple[date, int]] = []
         self.today = date(2024, 1, 31)
 
     @initialize(
-        amount=st.one_of(st.integers(1, 100), st.integers(1, 5_000_000)).map(
-            lambda cents: Decimal(cents).scaleb(-2)
-        ),
+        amount=st.one_of(
+            st.integers(100_000, 5_000_000), st.integers(1, 5_000_000), st.integers(1, 100)
+        ).map(lambda cents: Decimal(cents).scaleb(-2)),
         rate=st.sampled_from(["0.00", "0.01", "8.50", "12.00", "100.00"]).map(Decimal),
         tenure=st.integers(1, 30),
         opened_on=st.sampled_from([date(2024, 1, 31), date(2024, 2, 29), date(2023, 12, 15)]),
     )
     def open(self, amount: Decimal, rate: Decimal, tenure: int, opened_on: date) -> None:
         self.today = opened_on
+        income = 50_000
+        first = registered(income=str(income), limit="1800000", on=opened_on.isoformat())
+        self.customer = customer.evolve(None, first)
+        self.incomes.append((opened_on, income))
+        self.ledger = Ledger(
+            amount=int(amount * 100),
+            rate=Fraction(rate) / 1200,
+            count=tenure,
+            opened_on=opened_on,
+        )
         self.happen(
             LoanOpened(
                 occurred_on=opened_on,
@@ -82,8 +105,16 @@ class Life(RuleBasedStateMachine):
         self.today += timedelta(days=days)
 
     @rule(amount=CENTS, ago=st.integers(0, 40))
+    def pay_anything(self, amount: Decimal, ago: int) -> None:
+        self.pay(amount, ago)
+
     def pay(self, amount: Decimal, ago: int) -> None:
         self.try_to(Repay(loan_number=1, amount=amount, paid_on=self.today - timedelta(days=ago)))
+
+    @rule(percent=st.integers(1, 40), ago=st.integers(0, 40))
+    def pay_a_part_of_what_is_left(self, percent: int, ago: int) -> None:
+        cents = self.ledger.now().left * percent // 100
+        self.pay(Decimal(cents).scaleb(-2), ago)
 
     @precondition(lambda self: is_current(self.loan, self.today))
     @rule()
@@ -93,8 +124,17 @@ class Life(RuleBasedStateMachine):
         self.try_to(Repay(loan_number=1, amount=amount, paid_on=self.today))
 
     @rule(amount=CENTS, keep=st.sampled_from(Keep))
+    def prepay_anything(self, amount: Decimal, keep: Keep) -> None:
+        self.prepay(amount, keep)
+
     def prepay(self, amount: Decimal, keep: Keep) -> None:
         self.try_to(Repay(loan_number=1, amount=amount, paid_on=self.today, prepay=True, keep=keep))
+
+    @rule(percent=st.integers(1, 99), keep=st.sampled_from(Keep))
+    def prepay_a_part_of_the_principal(self, percent: int, keep: Keep) -> None:
+        owed = self.ledger.owed(self.ledger.now(), self.today)
+        cents = owed.arrears + owed.interest + owed.principal * percent // 100
+        self.prepay(Decimal(cents).scaleb(-2), keep)
 
     @rule()
     def pay_off(self) -> None:
@@ -111,9 +151,47 @@ class Life(RuleBasedStateMachine):
         self.try_to(Repay(loan_number=1, amount=left, paid_on=self.today))
 
     def try_to(self, command: Repay) -> None:
+        if command.amount <= 0:
+            return
+        cents = int(command.amount * 100)
+        terms = self.ledger.now()
+        owed = self.ledger.owed(terms, command.paid_on)
+        possible = cents <= terms.left
+        if command.prepay:
+            first = owed.arrears + owed.interest
+            possible = cents == owed.total or first < cents < owed.total
+        try:
+            fact = decide_repayment(self.loan, command, today=self.today)
+        except NotAllowedError as error:
+            if error.field == "amount" and possible:
+                raise
+        except ForbiddenError:
+            pass
+        else:
+            assert possible
+            self.happen(fact)
+            self.ledger.money.append(
+                Money(
+                    cents=cents,
+                    on=command.paid_on,
+                    prepays=command.prepay,
+                    keeps_tenure=command.keep is Keep.TENURE,
+                )
+            )
+
+    @rule(income=st.sampled_from([0, 12_499, 12_500, 50_000, 90_000]), ago=st.integers(0, 40))
+    def correct(self, income: int, ago: int) -> None:
+        since = self.today - timedelta(days=ago)
+        command = CorrectCustomer(
+            customer_number=CUSTOMER,
+            details=CustomerDetails(monthly_income=Decimal(income)),
+            effective_on=since,
+            reason="a typo",
+        )
         with suppress(ForbiddenError, NotAllowedError):
-            if command.amount > 0:
-                self.happen(decide_repayment(self.loan, command, today=self.today))
+            fact = decide_correction(self.customer, command, today=self.today)
+            self.customer = customer.evolve(self.customer, fact)
+            self.incomes.append((since, income))
 
     @precondition(lambda self: self.loan.repayments)
     @rule(data=st.data())
@@ -128,13 +206,50 @@ class Life(RuleBasedStateMachine):
             return
         assert (fact.amount, raised.amount) == (one.amount, one.amount)
         self.happen(fact)
+        self.ledger.take_back(before.repayments.index(one))
+        self.customer = customer.evolve(self.customer, raised)
         assert left_to_pay(self.loan) >= left_to_pay(before)
 
-    @precondition(lambda self: len(self.facts) > 8)
+    @precondition(lambda self: len(self.facts) > 6)
     @rule()
     def give_up(self) -> None:
         with suppress(ForbiddenError):
             self.happen(decide_write_off(self.loan, "moved abroad", today=self.today))
+
+    @invariant()
+    def the_loan_stands_as_in_the_ledger(self) -> None:
+        if self.loan is None:
+            return
+        terms = self.ledger.now()
+        assert left_to_pay(self.loan) * 100 == terms.left
+        principal = outstanding_principal(self.loan)
+        assert principal is not None
+        assert principal * 100 == terms.balance(terms.full)
+        rows = loan_schedule(self.loan, self.today).installments[terms.after :]
+        assert [
+            (row.interest, row.principal, row.closing_balance) for row in rows if row.installment
+        ] == [
+            tuple(Decimal(cents).scaleb(-2) for cents in (row.interest, row.principal, row.balance))
+            for row in terms.rows
+            if row.payment
+        ]
+        with suppress(ForbiddenError, NotAllowedError):
+            owed = payoff(self.loan, self.today)
+            by_hand = self.ledger.owed(terms, self.today)
+            assert owed.arrears * 100 == by_hand.arrears
+            assert owed.interest_to_pay * 100 == by_hand.interest
+            assert owed.principal_to_pay * 100 == by_hand.principal
+
+    @invariant()
+    def limit_and_score_follow_at_once(self) -> None:
+        if self.loan is None:
+            return
+        *_, (_, income) = sorted(self.incomes, key=lambda said: said[0])  # of one day the later
+        assert self.customer.monthly_income == income
+        assert self.customer.approved_limit == (36 * income + 50_000) // 100_000 * 100_000
+        card = score(STANDARD.score, self.customer, [self.loan], self.today).card
+        runs = self.loan.written_off_on is None and self.ledger.now().left > 0
+        assert card.current_amount == (self.loan.amount if runs else 0)
 
     @invariant()
     def every_cent_is_somewhere(self) -> None:
@@ -207,4 +322,4 @@ class Life(RuleBasedStateMachine):
 
 
 TestLife = Life.TestCase
-TestLife.settings = settings(PROPERTY, max_examples=60, stateful_step_count=25)
+TestLife.settings = settings(PROPERTY, max_examples=120, stateful_step_count=30)
