@@ -265,6 +265,12 @@ def test_a_prepayment_lowers_the_tenure_or_the_installment() -> None:
     assert payoff_of(shorter, "2026-02-21") == ("0.00", "6000.00", "15.00", "6015.00")
 
 
+def test_a_part_payment_that_waits_pays_interest_before_the_principal_of_a_prepayment() -> None:
+    loan = a_loan(paying("100", "2026-02-10"), paying("3000", "2026-02-14", prepay=True))
+    assert outstanding_principal(loan) == money("8960")  # 60.00 of the 100.00 were interest
+    assert loan.plans[-1].first_interest == money("44.80")  # 14 of 28 days of 89.60
+
+
 def test_a_prepayment_pays_arrears_first_and_more_than_them() -> None:
     loan = a_loan()
     with pytest.raises(NotAllowedError, match=r"2162\.\d\d goes to arrears") as refused:
