@@ -41,6 +41,8 @@ log = structlog.get_logger()
 POLL_S: Final = 0.05
 """How late a list may be at best; decision record 11."""
 STAND_BY_S: Final = 1.0
+LULL: Final = 1_000
+"""Fewer events at once leave time for the index of facts; an import goes on with more."""
 LEAD: Final = "SELECT pg_try_advisory_lock(hashtextextended('credit-es/projector/' || %s, 0))"
 MOVE: Final = SQL(
     "UPDATE {schema}.read_tables SET position = %s"
@@ -201,12 +203,12 @@ def _follow(
                 )
         started = time.monotonic()
         count = projector.step(led)
-        if led and count < BATCH:
+        if led and count < LULL:
             # The read tables come first: searches may wait until there is nothing else to do.
             count = max(count, index.step())
         if count:
             log.debug("batch", events=count, seconds=time.monotonic() - started)
-        if count < BATCH:
+        if count < LULL:
             stop.wait(POLL_S)
 
 
