@@ -144,7 +144,10 @@ def export(
     """
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):
-        raise ExportError(f"{folder} is not empty: give a folder that is, or a new one.")
+        raise ExportError(
+            f"{folder} is not empty: give a folder that is, or a new one. Files without a "
+            f"{MANIFEST} are what an export that broke off has left; they may be removed."
+        )
     safe = log.head().safe
     upto = safe if upto is None else min(upto, safe)
     first = last = None

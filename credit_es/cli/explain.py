@@ -99,7 +99,7 @@ def _explain_all(
                 raise CommandError(
                     f"Not all decisions can be made again: {error}.", ExitCode.VERIFICATION_FAILED
                 ) from error
-    same = f"All {count} decisions of the log come out the same."
+    same = f"Every decision of the log comes out the same: {count} made again."
     told = f"Decision {failed.decision_id}: {_said(failed)}" if failed else same
     output.show(
         {"decisions": count, "first_not_the_same": failed},
