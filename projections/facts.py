@@ -23,7 +23,7 @@ from psycopg.sql import SQL, Composed, Identifier
 
 from credit_es.domain.events import Decision, Event
 from credit_es.store.database import Database, in_schema
-from credit_es.store.log import BATCH, Log, Placed
+from credit_es.store.log import Log, Placed
 from credit_es.store.mapper import DECODER, DIGESTION, TOPICS, recorded
 from projections.status import Lag, lag
 
@@ -53,6 +53,8 @@ INSERT: Final = SQL(
     " %s::text[]) AS f (position, topic, actor, occurred_on, recorded_at, customer_number,"
     " amount, reasons)"
 )
+BATCH: Final = 1_000
+"""Few at once: the read tables come first, and an import may go on any moment."""
 SEPARATOR: Final = "\x1f"
 COUNT: Final = SQL("SELECT count(*) FROM {schema}.facts")
 EMPTY: Final = SQL("TRUNCATE {schema}.facts, {schema}.fact_zones")
