@@ -322,8 +322,8 @@ class Ready(Answer, frozen=True, kw_only=True):
 
 
 def answer(resp: falcon.Response, content: Answer | Iterable[Answer]) -> None:
-    """Write one answer as JSON."""
-    resp.data = ENCODER.encode(content)
+    """Write one answer as JSON, and end its line: a shell's prompt or the next answer follows."""
+    resp.data = ENCODER.encode(content) + b"\n"
 
 
 def schemas(of: Iterable[Any]) -> tuple[Mapping[Any, Any], dict[str, Any]]:

@@ -41,6 +41,7 @@ log = structlog.get_logger()
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER_S: Final = 1
+NOWHERE: Final = "Nothing has this path: /docs shows those there are, and /openapi.json lists them."
 FOUND: Final = {
     "customer": "GET /customers?phone_number= finds one",
     "loan": "GET /view-loans/{customer_id}?status=all lists those of a customer",
@@ -287,9 +288,7 @@ def _undigested(error: Exception) -> ProblemError:
     return UnavailableError(f"{_sentence(error)[:-1]}: it waits for repair.")
 
 
-def _via(
-    wording: Callable[[Exception], ProblemError],
-) -> Handler:
+def _via(wording: Callable[[Exception], ProblemError]) -> Handler:
     def handle(
         req: falcon.Request, resp: falcon.Response, error: Exception, params: dict[str, Any]
     ) -> None:
@@ -318,7 +317,8 @@ def _http(
     assert isinstance(error, falcon.HTTPError)
     if error.headers:
         resp.set_headers(error.headers)
-    _write(req, resp, HTTPStatus(error.status_code), "", error.description or "")
+    detail = NOWHERE if isinstance(error, falcon.HTTPRouteNotFound) else error.description
+    _write(req, resp, HTTPStatus(error.status_code), "", detail or "")
 
 
 def _unexpected(
@@ -347,4 +347,4 @@ def _write(
     )
     resp.status = status
     resp.content_type = MEDIA_TYPE
-    resp.data = msgspec.json.encode(problem)
+    resp.data = msgspec.json.encode(problem) + b"\n"
