@@ -9,11 +9,13 @@ import typer
 
 from credit_es.cli import context, options, output
 from credit_es.cli.context import CommandError, ExitCode
+from credit_es.domain.values import Basis
 from credit_es.settings import Settings
 
 if TYPE_CHECKING:
     from credit_es.audit.decisions import DecisionRecord
     from credit_es.audit.replay import Replay
+    from credit_es.domain.values import Scorecard
     from credit_es.store.log import Log
 
 
@@ -175,6 +177,17 @@ def _figures(record: "DecisionRecord") -> list[tuple[str, str]]:
         ("income, limit", f"{seen.monthly_income}, {seen.approved_limit}"),
         ("current loans", f"{card.current_amount}, {card.current_installments} a month"),
         ("score", f"{card.score}"),
+        *(_components(card) if card.basis is Basis.COMPONENTS else ()),
+        ("policy", f"{verdict.policy}, {verdict.policy_hash}"),
+        ("versions it saw", f"customer v{seen.customer_version}; loans {loans}"),
+        ("recorded", f"{record.recorded_at:%Y-%m-%d %H:%M:%S} UTC by {record.actor}"),
+        ("request", record.correlation_id),
+    ]
+
+
+def _components(card: "Scorecard") -> list[tuple[str, str]]:
+    """What a score is the sum of; one that a rule sets before the sum is not."""
+    return [
         (
             "score: paid on time",
             f"{card.paid_on_time} ({card.installments_on_time} of "
@@ -183,8 +196,4 @@ def _figures(record: "DecisionRecord") -> list[tuple[str, str]]:
         ("score: past loans", f"{card.past_loans} ({card.closed_loans} closed)"),
         ("score: activity", f"{card.activity} ({card.loans_this_year} loans this year)"),
         ("score: volume in use", f"{card.volume}"),
-        ("policy", f"{verdict.policy}, {verdict.policy_hash}"),
-        ("versions it saw", f"customer v{seen.customer_version}; loans {loans}"),
-        ("recorded", f"{record.recorded_at:%Y-%m-%d %H:%M:%S} UTC by {record.actor}"),
-        ("request", record.correlation_id),
     ]

@@ -140,6 +140,8 @@ def test_the_command_says_the_same(lending: Lending, postgres_url: str) -> None:
     told = json.loads(ran.stdout)
     assert told["as_known_now"]["total"]["loans"] == 9
     assert told["as_known_at"] is None
+    seen = CliRunner().invoke(app, ["audit", "as-of", on, "portfolio"], env=env)
+    assert "balance is not known, and not in outstanding: 1." in seen.stdout
     instant = "2020-01-01T00:00:00"
     table = CliRunner().invoke(
         app, ["audit", "as-of", on, "portfolio", "--known-at", instant, "--csv"], env=env

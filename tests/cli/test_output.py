@@ -73,6 +73,13 @@ def test_a_table_fits_a_terminal(
     assert [line for line in tables if len(line) > 80] == []
 
 
+def test_points_are_shown_where_the_score_is_their_sum(asked: Command) -> None:
+    thin, of_components = asked("explain", DECISION), asked("explain", "10000001-3")
+    assert (thin.code, of_components.code) == (0, 0)
+    assert "score: activity" not in thin.out
+    assert "score: activity" in of_components.out
+
+
 @every_command
 def test_one_form_at_a_time(asked: Command, words: tuple[str, ...]) -> None:
     answer = asked(*words, "--json", "--csv")

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
+import typer
+
 from credit_es.cli import output
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ FEW: Final = ("what", "loans", "amount", "outstanding", "written off", "on time,
 def table(known: str, found: "Portfolio") -> None:
     """Print a portfolio for people."""
     output.table(HEADINGS, rows(known, found), only=FEW, by="by")
+    if unknown := found.total.balance_unknown:
+        typer.echo(f"Imported loans whose balance is not known, and not in outstanding: {unknown}.")
 
 
 def rows(known: str, found: "Portfolio") -> Iterator[list[output.Cell]]:
