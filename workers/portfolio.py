@@ -13,14 +13,14 @@ from credit_es.audit.portfolio import Line, Portfolio
 from workers.report import Row, write_sheet
 
 HEADINGS: Final = (
-    "loans",
-    "amount",
-    "outstanding",
-    "balance unknown",
-    "written off",
-    "installments due",
-    "on time",
-    "on time, %",
+    "Loans",
+    "Amount",
+    "Outstanding",
+    "Balance unknown",
+    "Written off",
+    "Installments due",
+    "On time",
+    "On time, %",
 )
 WIDTHS: Final = (30, 10, 20, 20, 17, 18, 17, 12, 12)
 AMOUNT: Final = 3
