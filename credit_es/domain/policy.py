@@ -29,6 +29,8 @@ WHOLE: Final = 100
 """Of a score and its weights, and of a rate in per cent."""
 LARGEST: Final = 1_000_000
 """Of any figure of a policy, so that arithmetic with it neither overflows nor is undefined."""
+FINEST: Final = 10
+"""Decimals of any figure of a policy: the score is exact, and 1e-999999999 has a billion digits."""
 LARGEST_AMOUNT: Final = 10**12
 LONGEST_REVIEW_DAYS: Final = 3650
 
@@ -148,10 +150,9 @@ def parse_policy(text: str) -> Policy:
     )
     rates = [policy.declined_rate, *(slab.minimum_rate for slab in policy.slabs)]
     others = (rules.thin_file, rules.on_time_floor, policy.burden_percent)
-    if not all(f.is_finite() and abs(f) <= LARGEST for f in (*weights, *bounds, *rates, *others)):
-        raise PolicyError("The figures of a policy are numbers, and none is beyond a million.")
-    if not policy.name.strip():
-        raise PolicyError("A policy has a name: decisions record it.")
+    _check_figures((*weights, *bounds, *rates, *others))
+    if not (policy.name.strip() and policy.name.isprintable()):
+        raise PolicyError("A policy has a name that prints: decisions record it.")
     if sum(weights) != WHOLE or min(weights) < 0:
         raise PolicyError("The weights of a policy's score are not negative and sum to 100.")
     if bounds != sorted(set(bounds), reverse=True) or not bounds:
@@ -166,6 +167,19 @@ def parse_policy(text: str) -> Policy:
         raise PolicyError("thin_file is 0 to 100, and burden_percent is not negative.")
     _check(policy.refer)
     return policy
+
+
+def _check_figures(figures: Sequence[Decimal]) -> None:
+    if not all(figure.is_finite() and abs(figure) <= LARGEST for figure in figures):
+        raise PolicyError("The figures of a policy are numbers, and none is beyond a million.")
+    if not all(map(_is_written_out, figures)):
+        raise PolicyError(f"The figures of a policy have at most {FINEST} decimals.")
+
+
+def _is_written_out(figure: Decimal) -> bool:
+    exponent = figure.as_tuple().exponent
+    assert isinstance(exponent, int)
+    return -exponent <= FINEST
 
 
 def _check(refer: ReferRules | None) -> None:
@@ -191,6 +205,8 @@ def _check(refer: ReferRules | None) -> None:
         or not -LARGEST <= above < up_to <= LARGEST
     ):
         raise PolicyError("refer has both score_above and score_up_to or neither, the lower first.")
+    if not (_is_written_out(above) and _is_written_out(up_to)):
+        raise PolicyError(f"score_above and score_up_to have at most {FINEST} decimals.")
 
 
 def judge(

@@ -167,6 +167,14 @@ def test_the_two_shipped_policies_differ_in_their_name_and_two_switches_only() -
         ("minimum_rate = 12", "minimum_rate = nan", "figures of a policy are numbers"),
         ("above = 10", "above = -inf", "figures of a policy are numbers"),
         ("above = 50", "above = inf", "figures of a policy are numbers"),
+        ("above = 10", "above = 1e-999999999", "at most 10 decimals"),
+        ("on_time_floor = 0.5", "on_time_floor = 1e-999999999", "at most 10 decimals"),
+        ("thin_file = 50", "thin_file = 50.00000000001", "at most 10 decimals"),
+        (
+            "weight_volume = 25",
+            "weight_volume = 25.0000000000000000000000000000000001",
+            "at most 10 decimals",
+        ),
         *(
             ("minimum_rate = 16", f"minimum_rate = 16\n[refer]\n{rules}", complaint)
             for rules, complaint in (
@@ -183,6 +191,10 @@ def test_the_two_shipped_policies_differ_in_their_name_and_two_switches_only() -
                 ("expires_after_days = 9\nscore_up_to = 9", "both score_above and score_up_to"),
                 ("expires_after_days = 9\nscore_above = 9\nscore_up_to = 9", "the lower first"),
                 ("expires_after_days = 9\nscore_above = 9\nscore_up_to = inf", "lower first"),
+                (
+                    "expires_after_days = 9\nscore_above = 1e-999999999\nscore_up_to = 9",
+                    "at most 10 decimals",
+                ),
                 ("expires_after_days = 9\nthin_flie = true", "unknown field `thin_flie`"),
             )
         ),
@@ -243,7 +255,7 @@ def test_an_unknown_policy_is_refused_with_the_names_of_those_there_are(name: st
     assert str(refused.value).endswith("one of the shipped ones: literal, standard.")
 
 
-@pytest.mark.parametrize("name", ["", " "])
+@pytest.mark.parametrize("name", ["", " ", r"a\u0000", r"a\u202eb"])
 def test_a_policy_without_a_name_is_refused(name: str) -> None:
     with pytest.raises(PolicyError, match="has a name"):
         parse_policy(with_line('name = "standard"', f'name = "{name}"'))
