@@ -12,7 +12,7 @@ from typing import Any, Final, NoReturn
 
 import falcon
 
-from api.problems import MalformedError, MediaTypeError, TooLargeError
+from api.problems import BROKEN_OFF, MalformedError, MediaTypeError, TooLargeError
 
 MEDIA_TYPE: Final = "application/json"
 LONGEST: Final = 64 * 1024
@@ -33,6 +33,8 @@ def read_json(req: falcon.Request) -> Any:
     raw = (req.stream if ends else req.bounded_stream).read(LONGEST + 1)
     if len(raw) > LONGEST:
         raise TooLargeError(f"A body is at most {LONGEST} bytes.")
+    if len(raw) < (req.content_length or 0):
+        raise MalformedError(BROKEN_OFF)
     return parse(raw)
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 import falcon
 import msgspec
 import structlog
-from gunicorn.http.errors import ParseException  # type: ignore[import-untyped]
+from gunicorn.http.errors import NoMoreData, ParseException  # type: ignore[import-untyped]
 from msgspec import Struct
 
 from api.connections import SilentClientError
@@ -41,6 +41,8 @@ log = structlog.get_logger()
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER_S: Final = 1
+NO_CHUNKS: Final = "The body's chunks are not those of HTTP."
+BROKEN_OFF: Final = "The body broke off, and nothing was recorded: send the request again."
 NOWHERE: Final = "Nothing has this path: /docs shows those there are, and /openapi.json lists them."
 FOUND: Final = {
     "customer": "GET /customers?phone_number= finds one",
@@ -156,7 +158,8 @@ def add_error_handlers(app: "falcon.App[falcon.Request, falcon.Response]") -> No
     """Answer every exception with its problem."""
     app.add_error_handler(ProblemError, _answer)
     app.add_error_handler(falcon.HTTPError, _http)
-    app.add_error_handler(ParseException, _via(_broken_chunks))
+    app.add_error_handler(ParseException, _via(lambda _error: MalformedError(NO_CHUNKS)))
+    app.add_error_handler(NoMoreData, _via(lambda _error: MalformedError(BROKEN_OFF)))
     app.add_error_handler(SilentClientError, _via(_silent))
     app.add_error_handler(DomainError, _via(_unknown))
     app.add_error_handler(ForbiddenError, _told(HTTPStatus.CONFLICT, "not-allowed"))
@@ -173,10 +176,6 @@ def add_error_handlers(app: "falcon.App[falcon.Request, falcon.Response]") -> No
     app.add_error_handler(UndigestedError, _via(_undigested))
     app.add_error_handler(BrokenDossierError, _via(_undigested))
     app.add_error_handler(Exception, _unexpected)
-
-
-def _broken_chunks(_error: Exception) -> ProblemError:
-    return MalformedError("The body's chunks are not those of HTTP.")
 
 
 def _silent(_error: Exception) -> ProblemError:

@@ -262,6 +262,25 @@ def test_an_upload_that_breaks_off_is_malformed_and_harms_nobody(shared_server: 
     assert shared_server.send("GET", "/ingestions").json["ingestions"] == before
 
 
+@pytest.mark.parametrize("framing", ["Content-Length: %d", "Transfer-Encoding: chunked"])
+def test_a_body_that_breaks_off_is_malformed_whatever_it_says(
+    shared_server: Server, framing: str
+) -> None:
+    """Even where what came reads as the whole of a request: its sender did not mean it to end."""
+    person = json.dumps(PERSON).encode()
+    head = (
+        "POST /register HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        f"{framing.replace('%d', str(len(person) + 1))}\r\n\r\n"
+    )
+    chunk = b"" if "%d" in framing else b"%x\r\n" % (len(person) + 1)
+    with socket.create_connection(("127.0.0.1", shared_server.port), timeout=10) as broken:
+        broken.sendall(head.encode() + chunk + person)
+        broken.shutdown(socket.SHUT_WR)
+        answered = broken.recv(4096)
+    assert answered.startswith(b"HTTP/1.1 400"), answered
+    assert b"broke off" in answered
+
+
 def _raw(server: Server, sent: bytes) -> bytes:
     with socket.create_connection(("127.0.0.1", server.port), timeout=10) as conn:
         conn.sendall(sent)
