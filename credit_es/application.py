@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from credit_es.domain import customer, loan
 from credit_es.domain.customer import Customer, RegisterCustomer, decide_registration
-from credit_es.domain.errors import UnknownCustomerError
+from credit_es.domain.errors import DomainError, UnknownCustomerError
 from credit_es.domain.events import (
     CustomerEvent,
     CustomerRegistered,
@@ -240,7 +240,13 @@ class Lending(Application[UUID]):
         while True:
             if once and (before := self.keys.outcome(once)) is not None:
                 return msgspec.json.decode(before, type=kind)
-            decided = decide()
+            try:
+                decided = decide()
+            except DomainError:
+                # The same request may have come first since the key was looked up.
+                if once and (before := self.keys.outcome(once)) is not None:
+                    return msgspec.json.decode(before, type=kind)
+                raise
             kept = Kept(request=once, outcome=ENCODER.encode(decided.outcome)) if once else None
             try:
                 self.record(decided.facts, by, kept=kept, beside=decided.beside)

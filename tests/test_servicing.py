@@ -1,18 +1,19 @@
 """Repayments, reversals and applications at once, on a real server."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 
 import pytest
 
 from credit_es.application import Lending
-from credit_es.domain.errors import DomainError
+from credit_es.domain.errors import DomainError, ForbiddenError
 from credit_es.domain.events import LoanApproved, LoanBurdenRaised
 from credit_es.domain.payoff import payoff
 from credit_es.domain.repaying import Repay
 from credit_es.domain.standing import is_current, left_to_pay
 from credit_es.servicing import Servicing
+from credit_es.store.idempotency import Once
 from credit_es.store.mapper import customer_stream
 from tests.store.given import ASHA, BY, asks, settings
 
@@ -76,3 +77,30 @@ def test_clerks_at_once_record_every_repayment_and_none_too_many(lending: Lendin
     assert sum(one.amount for one in paid.repayments) == 800 * sum(came)
     assert left_to_pay(paid) == before - 800 * sum(came)
     assert 0 <= left_to_pay(paid) < 800
+
+
+def test_a_request_sent_again_while_the_first_is_decided_gets_its_answer(
+    lending: Lending, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not the refusal of a repayment that is there already, for it is its own."""
+    servicing, today = Servicing(lending), lending.today()
+    loan = granted(lending, lending.register(ASHA, BY).customer_number, "1000.00")
+    paid = Repay(loan_number=loan, amount=Decimal("1.00"), paid_on=today, reference="slip 1")
+    once = Once(actor="clerk", path="/repayments", key="k", digest=b"d" * 32)
+    first = servicing.repay(paid, BY, once)
+    monkeypatch.setattr(lending.keys, "outcome", _late(lending))
+    assert servicing.repay(paid, BY, once) == first
+    with pytest.raises(ForbiddenError, match="slip 1"):
+        servicing.repay(paid, BY)
+
+
+def _late(lending: Lending) -> Callable[[Once], bytes | None]:
+    """The look-up of a key that finds nothing the first time: what is there comes meanwhile."""
+    outcome = lending.keys.outcome
+    looked_up: list[Once] = []
+
+    def late(once: Once) -> bytes | None:
+        looked_up.append(once)
+        return outcome(once) if len(looked_up) > 1 else None
+
+    return late
