@@ -118,7 +118,7 @@ def test_the_decisions_of_an_export_are_made_again_without_a_cluster(
     export(lending.reader, tmp_path, "parquet", selection=Selection(), shards=2)
     answer = command("explain", "--all", "--shards", tmp_path)
     assert answer.code == 0
-    assert "All 2 decisions" in answer.out
+    assert "comes out the same: 2 made again" in answer.out
     refused = command("explain", "10000001-2", "--shards", tmp_path)
     assert refused.code == 2
     assert "--shards goes with --all" in refused.err

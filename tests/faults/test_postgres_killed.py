@@ -26,7 +26,8 @@ def test_what_was_acknowledged_before_postgres_was_stopped_is_true_and_none_is_d
     private_postgres: RunningServer, url: str, redis_url: str
 ) -> None:
     with serving(environment_of(url, SCHEMA, redis_url)) as server:
-        with calling(server.port) as callers:
+        # So many that not all of them happen to be reading, which is not told, when it is stopped.
+        with calling(server.port, borrowers=6) as callers:
             for away_s in (6, 0, 0):  # longer than any call waits, and short enough to sit it out
                 callers.more()
                 private_postgres.stop("immediate")
