@@ -18,7 +18,7 @@ from credit_es.audit.export import COLUMNS, MANIFEST, ExportedFact, ExportError,
 def read_manifest(folder: Path) -> Manifest:
     """What an export says of itself; raises ``ExportError`` where it is none."""
     try:
-        return msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
+        manifest = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
     except OSError as error:
         raise ExportError(
             f"{folder} is no complete export: its {MANIFEST} cannot be read ({error.strerror}). "
@@ -28,6 +28,17 @@ def read_manifest(folder: Path) -> Manifest:
         raise ExportError(
             f"{folder} is no complete export: its {MANIFEST} is not as it was written ({error})."
         ) from error
+    elsewhere = [
+        file.name
+        for file in manifest.files
+        if Path(file.name).name != file.name or file.name == ".."
+    ]
+    if elsewhere:
+        raise ExportError(
+            f"{folder} is no complete export: its {MANIFEST} names {elsewhere[0]!r}, which is no "
+            "file in it."
+        )
+    return manifest
 
 
 def read_facts(folder: Path, manifest: Manifest) -> Iterator[ExportedFact]:
@@ -66,6 +77,8 @@ def _read_csv(path: Path) -> Iterator[ExportedFact]:
                     f"line {rows.line_num} has {len(cells)} cells in place of {len(COLUMNS)}"
                 )
             if rows.line_num == 1:
+                if cells != [*COLUMNS]:
+                    raise ValueError(f"its columns are {', '.join(cells)}")
                 continue
             texts = (unescaped(cell) or None for cell in cells)
             given = dict(zip(COLUMNS, texts, strict=True))
@@ -75,6 +88,8 @@ def _read_csv(path: Path) -> Iterator[ExportedFact]:
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
     """What keeps a file from being read is told as an ``ExportError``."""
+    if not path.is_file():  # a pipe or a device never ends
+        raise ExportError(f"{path} cannot be read back: it is no file.")
     try:
         yield
     except (OSError, ValueError, csv.Error, msgspec.MsgspecError, pa.ArrowException) as error:

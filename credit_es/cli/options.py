@@ -34,11 +34,11 @@ def instant_of(text: str | None) -> datetime | None:
         return None
     try:
         given = datetime.fromisoformat(text)
-    except ValueError as error:
+        return given.astimezone(UTC) if given.tzinfo else given.replace(tzinfo=UTC)
+    except (ValueError, OverflowError) as error:
         raise CommandError(
             f"{text!r} is no instant: write it as 2026-01-31T09:30:00Z.", ExitCode.USAGE
         ) from error
-    return given if given.tzinfo else given.replace(tzinfo=UTC)
 
 
 def check_shards(cluster: str | None, shards: Path | None) -> None:

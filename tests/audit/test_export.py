@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -159,6 +160,32 @@ def test_a_folder_with_something_in_it_is_refused(log: Log, tmp_path: Path) -> N
     (tmp_path / MANIFEST).write_text("{}")
     with pytest.raises(ExportError, match="no complete export"):
         list(import_check(log, tmp_path))
+
+
+@pytest.mark.parametrize("name", ["../facts.jsonl", "/etc/passwd", "sub/facts.jsonl", ".."])
+def test_a_manifest_names_files_of_its_folder_only(log: Log, tmp_path: Path, name: str) -> None:
+    export(log, tmp_path, "jsonl", selection=ALL)
+    manifest = tmp_path / MANIFEST
+    manifest.write_text(manifest.read_text("utf-8").replace("facts.jsonl", name), "utf-8")
+    with pytest.raises(ExportError, match="which is no file in it"):
+        list(import_check(log, tmp_path))
+
+
+@by_format
+def test_a_pipe_in_place_of_a_file_is_named_and_not_waited_for(
+    log: Log, tmp_path: Path, how: Format
+) -> None:
+    file = tmp_path / export(log, tmp_path, how, selection=ALL).files[0].name
+    file.unlink()
+    os.mkfifo(file)
+    assert any("it is no file" in one.what for one in import_check(log, tmp_path))
+
+
+def test_columns_of_other_names_are_no_export(log: Log, tmp_path: Path) -> None:
+    export(log, tmp_path, "csv", selection=ALL)
+    file = tmp_path / "facts.csv"
+    file.write_text(file.read_text("utf-8").replace("actor", "position", 1), "utf-8")
+    assert any("its columns are" in one.what for one in import_check(log, tmp_path))
 
 
 def test_a_row_cut_off_half_way_is_named(log: Log, tmp_path: Path) -> None:

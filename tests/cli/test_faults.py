@@ -103,6 +103,19 @@ def test_a_cluster_is_given_an_export(
     assert "give --shards DIR" in answer.err
 
 
+@pytest.mark.parametrize("text", ["9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+23:59"])
+def test_an_instant_beyond_the_calendar_is_none(command: Command, text: str) -> None:
+    answer = command("audit", "as-of", "2026-01-01", "portfolio", "--known-at", text)
+    assert answer.code == 2
+    assert "is no instant" in answer.err
+
+
+def test_days_that_end_before_they_begin_are_refused(command: Command) -> None:
+    answer = command("audit", "backtest", "literal", "--from", "2026-01-02", "--to", "2026-01-01")
+    assert answer.code == 2
+    assert "give --from no later day" in answer.err
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a disk that is full")
 @pytest.mark.parametrize("name", ["x.svg", "x.png"])
 def test_a_full_disk_is_told(command: Command, lending: Lending, tmp_path: Path, name: str) -> None:

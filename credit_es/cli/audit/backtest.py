@@ -59,6 +59,8 @@ def backtest(
 
     if plot and plot.suffix not in {".svg", ".png"}:
         raise CommandError("--plot takes the name of an .svg or a .png.", ExitCode.USAGE)
+    if first and last and first > last:
+        raise CommandError(f"The days end on {last}: give --from no later day.", ExitCode.USAGE)
     options.check_shards(cluster, shards)
     question = Question(
         policy=load_policy(policy),
