@@ -216,7 +216,7 @@ def _worded(message: str, args: tuple[Any, ...]) -> str:
 
 def _unreadable(status: HTTPStatus, request_id: str) -> bytes:
     problem = Problem(type="about:blank", title=status.phrase, status=status, request_id=request_id)
-    body = msgspec.json.encode(problem)
+    body = msgspec.json.encode(problem) + b"\n"
     head = (
         f"HTTP/1.1 {status.value} {status.phrase}\r\nConnection: close\r\n"
         f"Content-Type: {MEDIA_TYPE}\r\nX-Request-Id: {request_id}\r\n"

@@ -27,7 +27,7 @@ class Document:
     """``GET /openapi.json``."""
 
     def __init__(self, document: dict[str, Any]) -> None:
-        self._content = msgspec.json.encode(document)
+        self._content = msgspec.json.encode(document) + b"\n"
 
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
         """Give the document that the routes were described in."""

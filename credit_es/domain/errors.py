@@ -59,8 +59,8 @@ class FourEyesError(DomainError):
 
     def __init__(self, application_id: str, actor: str) -> None:
         super().__init__(
-            f"{actor} asked for application {application_id}, and somebody else has to decide on"
-            " it: X-Actor says who does"
+            f"application {application_id} was asked for by {actor}, and somebody else has to"
+            " decide on it: X-Actor says who does"
         )
         self.application_id = application_id
         self.actor = actor

@@ -220,7 +220,7 @@ def test_limits_are_judged_again_and_what_fails_leaves_the_application_as_it_was
 def test_who_asked_may_not_decide(actor: str) -> None:
     one = replace(application(), asked_by=actor)
     known = given(registered(), policy=THIN)
-    with pytest.raises(FourEyesError, match=f"{actor} asked for application 7-2, and somebody"):
+    with pytest.raises(FourEyesError, match=f"7-2 was asked for by {actor}, and somebody"):
         approve(one, known, by=actor)
     review = Review(application_id=ID, reviewer=actor, note="no")
     with pytest.raises(FourEyesError):
