@@ -51,7 +51,6 @@ def backtest(
     as_csv: output.AsCsv = False,
 ) -> None:
     """Judge every application and every imported loan by another policy; records nothing."""
-    settings = context.settings()
     from credit_es.audit.backtest import Question  # noqa: PLC0415
     from credit_es.audit.backtested import plot as draw  # noqa: PLC0415
     from credit_es.audit.backtested import summarized  # noqa: PLC0415
@@ -62,6 +61,7 @@ def backtest(
     if first and last and first > last:
         raise CommandError(f"The days end on {last}: give --from no later day.", ExitCode.USAGE)
     options.check_shards(cluster, shards)
+    settings = context.settings()
     question = Question(
         policy=load_policy(policy),
         against=load_policy(against) if against else None,
