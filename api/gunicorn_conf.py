@@ -3,6 +3,7 @@
 import gc
 import selectors
 import sys
+import time
 from collections.abc import Mapping
 from functools import partial
 from http import HTTPStatus
@@ -39,6 +40,7 @@ BACKLOG: Final = 1024
 LONGEST_LINE: Final = 8190
 """gunicorn allows no longer one; a search for a text, percent-encoded, passes the 4094 it has."""
 REFUSE_S: Final = 2
+REST_S: Final = 0.001
 
 
 class ServerLog(Logger):  # type: ignore[misc]
@@ -88,6 +90,15 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     A client without a request takes no thread, and one that is slow does not keep it.
     """
+
+    def accept(self, listener: Any) -> None:
+        """Take a connection, and let the other workers have the next one, who are awake, too.
+
+        The first to run would take all that a pool of clients opens at once, and keep them.
+        """
+        super().accept(listener)
+        if self.nr_conns > 1:
+            time.sleep(REST_S)
 
     def enqueue_req(self, conn: Any) -> None:
         """Give a request to a thread; who was just accepted is awaited without one."""
