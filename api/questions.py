@@ -17,13 +17,13 @@ from api.fields import (
     from_digits,
 )
 from api.requests import Request
-from credit_es.domain.policy import SHIPPED
+from credit_es.domain.policy import shipped_policies
 from projections.facts import Wanted
 
 if TYPE_CHECKING:
     from credit_es.audit.export import Selection
 
-POLICIES: Final = tuple(sorted(path.stem for path in SHIPPED.glob("*.toml")))
+POLICIES: Final = tuple(shipped_policies())
 
 
 def _shipped(name: str) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import date, datetime
-from typing import ClassVar
+from typing import Any, ClassVar
 from urllib.parse import urlencode
 
 import falcon
@@ -88,11 +88,9 @@ class History:
             # Worded here: an id that is none may be any text, and is not to be repeated.
             raise NotThereError(kind) from None
         shown = found[: asked.limit]
-        path = None
-        if len(found) > asked.limit:
-            following = {"after": shown[-1].version, "limit": asked.limit}
-            path = f"/audit/history/{kind}/{subject_id}?{urlencode(following)}"
-        name_next(resp, path)
+        more = len(found) > asked.limit
+        following = {"after": shown[-1].version, "limit": asked.limit} if more else None
+        path = name_next(resp, f"/audit/history/{kind}/{subject_id}", following)
         answer(resp, HistoryPage(facts=[view(fact) for fact in shown], lag=lag, next=path))
 
     on_head = on_get
@@ -121,11 +119,8 @@ class Search:
         page = find(
             self._log, self._primary, asked.wanted(), before=asked.before, limit=asked.limit
         )
-        path = None
-        if page.before is not None:
-            following = {**req.params, "before": page.before}
-            path = f"/audit/facts?{urlencode(following)}"
-        name_next(resp, path)
+        following = {**req.params, "before": page.before} if page.before is not None else None
+        path = name_next(resp, "/audit/facts", following)
         answer(
             resp,
             FactsPage(facts=[view(fact) for fact in page.facts], lag=page.lag, next=path),
@@ -134,10 +129,13 @@ class Search:
     on_head = on_get
 
 
-def name_next(resp: falcon.Response, path: str | None) -> None:
-    """Say in ``Link`` where the next page is, if there is one."""
-    if path:
-        resp.set_header("Link", f'<{path}>; rel="next"')
+def name_next(resp: falcon.Response, path: str, following: Mapping[str, Any] | None) -> str | None:
+    """Say in ``Link`` where the page asked for with ``following`` is; None where there is none."""
+    if following is None:
+        return None
+    page = f"{path}?{urlencode(following)}"
+    resp.set_header("Link", f'<{page}>; rel="next"')
+    return page
 
 
 def view(fact: ToldFact) -> FactView:

@@ -64,12 +64,7 @@ class Backtest:
             position = self._log.head().safe
             with closing(dossiers(self._log)) as every_customer:
                 tallies = backtest(every_customer, question)
-        summary = summarized(
-            tallies,
-            policy=question.policy.name,
-            policy_hash=question.policy.hash,
-            against=question.against.name if question.against else "as decided",
-        )
+        summary = summarized(tallies, question)
         answer(resp, Backtested(**structs.asdict(summary), position=position))
 
     on_head = on_get

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from typing import ClassVar
-from urllib.parse import urlencode
 
 import falcon
 
@@ -15,7 +14,7 @@ from api.resources.audit import name_next
 from api.resources.decisions import view
 from credit_es.audit.decisions import Audit, DecisionRecord
 from credit_es.audit.logs import Logs
-from credit_es.audit.replay import Replay, policies_of, replay
+from credit_es.audit.replay import Replay, replay_of
 from credit_es.audit.replayed import replayed
 from credit_es.audit.steps import Step, steps
 from credit_es.domain.errors import UnknownDecisionError
@@ -99,11 +98,8 @@ class ExplainAll:
         """Name those that do not come out the same, customer by customer, a page at a time."""
         asked = valid(ReplaysQuery, req.params, location="query")
         page = replayed(self._log, after=asked.after, limit=asked.limit)
-        path = None
-        if page.after is not None:
-            following = {"after": page.after, "limit": asked.limit}
-            path = f"/audit/explain?{urlencode(following)}"
-        name_next(resp, path)
+        following = {"after": page.after, "limit": asked.limit} if page.after is not None else None
+        path = name_next(resp, "/audit/explain", following)
         answer(
             resp,
             ReplayPage(
@@ -120,5 +116,4 @@ class ExplainAll:
 
 def _explained(log: Log, decision_id: str) -> tuple[DecisionRecord, Replay]:
     record = Audit(log).decision(decision_id)
-    number, version = map(int, record.decision_id.split("-"))
-    return record, replay(log, policies_of(log), number, version)
+    return record, replay_of(log, record)

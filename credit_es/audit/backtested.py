@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from credit_es.audit.backtest import Key, Outcome, Tallies, Tally
+from credit_es.audit.backtest import Key, Outcome, Question, Tallies, Tally
 from credit_es.domain.loan import ZERO
 from credit_es.domain.money import to_cents
 
@@ -51,8 +51,8 @@ class Summary(Struct, frozen=True, kw_only=True):
     by_slab: list[Line]
 
 
-def summarized(tallies: Tallies, *, policy: str, policy_hash: str, against: str) -> Summary:
-    """Add the tallies up."""
+def summarized(tallies: Tallies, question: Question) -> Summary:
+    """Add the tallies of a question up."""
 
     def change(key: Key) -> list[str]:
         return [f"{key.kind}: {key.before} -> {key.after}"]
@@ -62,9 +62,9 @@ def summarized(tallies: Tallies, *, policy: str, policy_hash: str, against: str)
         return [f"{bound}: {key.after}"]
 
     return Summary(
-        policy=policy,
-        policy_hash=policy_hash,
-        against=against,
+        policy=question.policy.name,
+        policy_hash=question.policy.hash,
+        against=question.against.name if question.against else "as decided",
         cases=sum(tally.cases for tally in tallies.values()),
         changed=sum(t.cases for k, t in tallies.items() if k.before is not k.after)
         + sum(

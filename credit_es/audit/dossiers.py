@@ -32,6 +32,7 @@ from credit_es.store.mapper import (
     recorded,
     topic,
 )
+from projections.spread import Report
 from projections.streams import Fact, sorted_by_customer
 
 if TYPE_CHECKING:  # pyarrow is 40 MiB, which only who exports or reads an export pays
@@ -46,8 +47,6 @@ REPORT_EVERY: Final = 500
 T = TypeVar("T")
 Progress = Callable[[int, int], None]
 """Called with how far it is, and how far it goes."""
-Report = Callable[[float], None]
-"""Called with the share that is done, from 0 to 1."""
 
 
 class BrokenDossierError(Exception):

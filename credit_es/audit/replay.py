@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
+from credit_es.audit.decisions import DecisionRecord
 from credit_es.audit.dossiers import Dossier, Progress, dossier, folded
 from credit_es.audit.parts import ask_all
 from credit_es.domain import customer, loan
@@ -25,7 +26,13 @@ from credit_es.domain.events import (
 )
 from credit_es.domain.lending import grant, seen_of
 from credit_es.domain.loan import Loan
-from credit_es.domain.policy import SHIPPED, Policy, PolicyError, load_policy, recorded_policy
+from credit_es.domain.policy import (
+    Policy,
+    PolicyError,
+    load_policy,
+    recorded_policy,
+    shipped_policies,
+)
 from credit_es.domain.review import judge_again
 from credit_es.settings import Settings
 from credit_es.store.log import Log
@@ -70,7 +77,7 @@ class Policies:
             candidates = [recorded_policy(content)] if content else []
         except PolicyError:
             candidates = []
-        candidates += [load_policy(path.stem) for path in sorted(SHIPPED.glob("*.toml"))]
+        candidates += map(load_policy, shipped_policies())
         return next((one for one in candidates if one.hash == policy_hash), None)
 
 
@@ -98,6 +105,12 @@ def replay(log: Log, policies: Policies, customer_number: int, version: int) -> 
         if one.decision_id == decision_id:
             return one
     raise UnknownDecisionError(decision_id)
+
+
+def replay_of(log: Log, record: DecisionRecord) -> Replay:
+    """Make a decision that was found again, by the policies of its log."""
+    number, version = map(int, record.decision_id.split("-"))
+    return replay(log, policies_of(log), number, version)
 
 
 def replay_log(settings: Settings, progress: Progress) -> tuple[int, Replay | None]:

@@ -131,7 +131,7 @@ def _said(again: "Replay") -> str:
 def _find(settings: Settings, loan_or_decision: str) -> tuple["DecisionRecord", "Replay"]:
     """The decision as the read replica has it; what that lacks is asked of the primary."""
     from credit_es.audit.decisions import Audit  # noqa: PLC0415
-    from credit_es.audit.replay import policies_of, replay  # noqa: PLC0415
+    from credit_es.audit.replay import replay_of  # noqa: PLC0415
     from credit_es.cli.logs import open_logs  # noqa: PLC0415
 
     def ask(log: "Log") -> tuple["DecisionRecord", "Replay"]:
@@ -142,8 +142,7 @@ def _find(settings: Settings, loan_or_decision: str) -> tuple["DecisionRecord", 
             if is_loan
             else audit.decision(loan_or_decision)
         )
-        number, version = map(int, record.decision_id.split("-"))
-        return record, replay(log, policies_of(log), number, version)
+        return record, replay_of(log, record)
 
     with open_logs(settings) as logs:
         found, _ = logs.ask(ask)  # a decision found is never late

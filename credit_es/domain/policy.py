@@ -114,7 +114,7 @@ def load_policy(name_or_path: str) -> Policy:
     try:
         return parse_policy(path.read_text("utf-8"))
     except OSError as error:
-        names = ", ".join(sorted(p.stem for p in SHIPPED.glob("*.toml")))
+        names = ", ".join(shipped_policies())
         reason = "" if isinstance(error, FileNotFoundError) else f" ({error.strerror})"
         raise PolicyError(
             f"There is no policy {name_or_path!r}{reason}: give the path of a TOML file, "
@@ -124,6 +124,11 @@ def load_policy(name_or_path: str) -> Policy:
         raise PolicyError(f"{path} is no TOML file: it is not text in UTF-8.") from error
     except PolicyError as error:
         raise PolicyError(f"{path}: {error}") from error
+
+
+def shipped_policies() -> list[str]:
+    """The names of the policies that come with this release, in order."""
+    return sorted(path.stem for path in SHIPPED.glob("*.toml"))
 
 
 def recorded_policy(content: str) -> Policy:

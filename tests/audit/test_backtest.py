@@ -187,7 +187,7 @@ def test_every_core_together_gives_the_same_answer(
 
 def test_the_summary_is_exact_and_counts_what_changed(lending: Lending) -> None:
     tallies = whole(lending, ask(STRICT))
-    summary = summarized(tallies, policy="strict", policy_hash=STRICT.hash, against="as decided")
+    summary = summarized(tallies, ask(STRICT))
     assert summary.cases == 20
     assert sum(line.cases for line in summary.changes) == 20
     assert sum(line.cases for line in summary.by_slab) == 20
@@ -199,7 +199,7 @@ def test_the_summary_is_exact_and_counts_what_changed(lending: Lending) -> None:
 @pytest.mark.parametrize(("suffix", "begins"), [(".svg", b"<?xml"), (".png", b"\x89PNG")])
 def test_a_plot_is_drawn(lending: Lending, tmp_path: Path, suffix: str, begins: bytes) -> None:
     tallies = whole(lending, ask(STRICT))
-    summary = summarized(tallies, policy="strict", policy_hash="", against="as decided")
+    summary = summarized(tallies, ask(STRICT))
     file = tmp_path / f"plot{suffix}"
     plot(tallies, summary, file)
     assert file.read_bytes().startswith(begins)

@@ -70,12 +70,7 @@ def backtest(
         today=settings.today(),
     )
     tallies = _tallies(settings, question, cluster, shards)
-    summary = summarized(
-        tallies,
-        policy=question.policy.name,
-        policy_hash=question.policy.hash,
-        against=question.against.name if question.against else "as decided",
-    )
+    summary = summarized(tallies, question)
     if plot:
         draw(tallies, summary, plot)
     output.show(
