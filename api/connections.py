@@ -17,6 +17,7 @@ SLOWEST: Final = 16 * 1024
 """Bytes that earn a request one more second: a large upload on a poor line takes its time."""
 UNREAD_S: Final = 30
 """How long an answer may wait for the client to read on."""
+PIECE: Final = 16 * 1024
 TIMEVAL: Final = Struct("@ll")
 
 
@@ -36,7 +37,11 @@ class Connection(socket.socket):
         # The kernel's time-outs: those of Python ask before every call.
         self.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, TIMEVAL.pack(PATIENCE_S, 0))
         self.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, TIMEVAL.pack(UNREAD_S, 0))
+        self._unsent = bytearray()
         self.await_request()
+
+    def setblocking(self, flag: bool, /) -> None:  # noqa: FBT001 - the socket's own signature
+        """Stay blocking: gunicorn asks for it twice a request, each time a call of the system."""
 
     def await_request(self) -> None:
         """Be patient anew."""
@@ -56,8 +61,15 @@ class Connection(socket.socket):
         return received
 
     def sendall(self, data: Any, flags: int = 0, /) -> None:
-        """As a socket does; a client that does not read is as good as gone."""
+        """Send it with what follows, up to ``PIECE`` bytes; ``flush`` sends the rest."""
+        self._unsent += data
+        if len(self._unsent) > PIECE:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send all; a client that does not read is as good as gone."""
+        data, self._unsent = self._unsent, bytearray()
         try:
-            super().sendall(data, flags)
+            super().sendall(data)
         except BlockingIOError:
             raise BrokenPipeError(errno.EPIPE, "the client does not read") from None

@@ -1,32 +1,16 @@
 """gunicorn in this process: threads, our own log, the application built after the fork."""
 
 import gc
-import selectors
 import sys
-import time
 from collections.abc import Mapping
-from functools import partial
-from http import HTTPStatus
 from typing import Any, Final
-from uuid import uuid4
 
-import msgspec
 import setproctitle
 import structlog
 from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
 from gunicorn.glogging import Logger  # type: ignore[import-untyped]
-from gunicorn.http.errors import (  # type: ignore[import-untyped]
-    ExpectationFailed,
-    LimitRequestHeaders,
-    LimitRequestLine,
-    ParseException,
-    UnsupportedTransferCoding,
-)
-from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped]
 
 from api.app import Services, connect, create_app
-from api.connections import Connection
-from api.problems import MEDIA_TYPE, Problem
 from credit_es.domain.policy import load_policy
 from credit_es.settings import Settings
 
@@ -39,8 +23,6 @@ HUNG_S: Final = 60
 BACKLOG: Final = 1024
 LONGEST_LINE: Final = 8190
 """gunicorn allows no longer one; a search for a text, percent-encoded, passes the 4094 it has."""
-REFUSE_S: Final = 2
-REST_S: Final = 0.001
 
 
 class ServerLog(Logger):  # type: ignore[misc]
@@ -83,65 +65,6 @@ class ServerLog(Logger):  # type: ignore[misc]
 
     def close_on_exec(self) -> None:
         """Nothing to close."""
-
-
-class Worker(ThreadWorker):  # type: ignore[misc]
-    """Answers in our words, too, what is no HTTP that the application could answer.
-
-    A client without a request takes no thread, and one that is slow does not keep it.
-    """
-
-    def accept(self, listener: Any) -> None:
-        """Take a connection, and let the other workers have the next one, who are awake, too.
-
-        The first to run would take all that a pool of clients opens at once, and keep them.
-        """
-        super().accept(listener)
-        if self.nr_conns > 1:
-            time.sleep(REST_S)
-
-    def enqueue_req(self, conn: Any) -> None:
-        """Give a request to a thread; who was just accepted is awaited without one."""
-        if isinstance(conn.sock, Connection):
-            super().enqueue_req(conn)
-            return
-        conn.sock = Connection(conn.sock)
-        conn.sock.settimeout(0)
-        conn.set_timeout()
-        self.pending_conns.append(conn)
-        self.poller.register(
-            conn.sock, selectors.EVENT_READ, partial(self.on_pending_socket_readable, conn)
-        )
-
-    def handle(self, conn: Any) -> Any:
-        """Answer one request, in a thread, and end the connection there where it ends."""
-        conn.sock.await_request()
-        kept = super().handle(conn)
-        if not kept:
-            # Which waits for the client: the thread that serves all others must not.
-            conn.close(graceful=True)
-        return kept
-
-    def finish_request(self, conn: Any, fs: Any) -> None:
-        """Await the next request of a connection that ``handle`` has not ended."""
-        if conn.sock.fileno() < 0:
-            self.nr_conns -= 1
-            return
-        super().finish_request(conn, fs)
-
-    def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:
-        """Refuse a request that cannot be read, and close the connection."""
-        status = _UNREADABLE.get(type(exc), HTTPStatus.BAD_REQUEST)
-        if not isinstance(exc, ParseException):
-            log.error("connection failed", exc_info=exc)
-            status = HTTPStatus.INTERNAL_SERVER_ERROR
-        request_id = uuid4().hex
-        log.info("request", request_id=request_id, status=status, unreadable=type(exc).__name__)
-        client.settimeout(REFUSE_S)
-        try:
-            client.sendall(_unreadable(status, request_id))
-        except OSError as error:
-            log.info("client is gone", request_id=request_id, error=str(error))
 
 
 class Server(BaseApplication):  # type: ignore[misc]
@@ -190,7 +113,8 @@ def options(settings: Settings) -> Mapping[str, Any]:
         "bind": f"{host}:{settings.port}",
         "workers": settings.api_workers,
         "threads": settings.api_threads,
-        "worker_class": Worker,
+        # Elsewhere gunicorn's own, which waits for silent clients.
+        "worker_class": "api.worker.Worker" if sys.platform == "linux" else "gthread",
         "logger_class": ServerLog,
         "proc_name": TITLE,
         # gunicorn titles the parent after every other hook that runs there but this one.
@@ -223,22 +147,3 @@ def entitle() -> None:
 
 def _worded(message: str, args: tuple[Any, ...]) -> str:
     return str(message) % args if args else str(message)
-
-
-def _unreadable(status: HTTPStatus, request_id: str) -> bytes:
-    problem = Problem(type="about:blank", title=status.phrase, status=status, request_id=request_id)
-    body = msgspec.json.encode(problem) + b"\n"
-    head = (
-        f"HTTP/1.1 {status.value} {status.phrase}\r\nConnection: close\r\n"
-        f"Content-Type: {MEDIA_TYPE}\r\nX-Request-Id: {request_id}\r\n"
-        f"Content-Length: {len(body)}\r\n\r\n"
-    )
-    return head.encode("ascii") + body
-
-
-_UNREADABLE: Final[Mapping[type[Exception], HTTPStatus]] = {
-    LimitRequestLine: HTTPStatus.REQUEST_URI_TOO_LONG,
-    LimitRequestHeaders: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
-    UnsupportedTransferCoding: HTTPStatus.NOT_IMPLEMENTED,
-    ExpectationFailed: HTTPStatus.EXPECTATION_FAILED,
-}

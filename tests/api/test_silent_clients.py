@@ -81,11 +81,34 @@ def test_clients_that_send_half_a_request_are_given_up(
     assert answered_within(quick, MANY / THREADS * PATIENCE_S + 5)
 
 
+def test_a_thread_more_comes_where_all_wait(
+    database_url: str, tables: str, redis_url: str, clients: ExitStack
+) -> None:
+    environment = environment_of(database_url, tables, redis_url, CREDIT_API_WORKERS="1")
+    with serving(environment) as server:
+        for _ in range(THREADS - 1):
+            connect(server, clients, HEAD + BODY[:40])
+        for _ in range(3):
+            assert answered_within(server, connections.PATIENCE_S / 5)
+
+
 def test_a_client_that_does_not_read_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "UNREAD_S", 1)
     ours, theirs = socket.socketpair()
     with Connection(ours) as client, theirs, pytest.raises(BrokenPipeError):
         client.sendall(bytes(16 * 1024 * 1024))
+
+
+def test_what_is_small_is_sent_in_one_piece() -> None:
+    ours, theirs = socket.socketpair()
+    with Connection(ours) as client, theirs:
+        client.sendall(b"head ")
+        client.sendall(b"body")
+        theirs.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            theirs.recv(1)
+        client.flush()
+        assert theirs.recv(100) == b"head body"
 
 
 def test_half_a_head_is_no_request(quick: Server, clients: ExitStack) -> None:
