@@ -126,6 +126,10 @@ def options(settings: Settings) -> Mapping[str, Any]:
         # Python's would wait without end for a client that does not read.
         "sendfile": False,
         "limit_request_line": LONGEST_LINE,
+        # Nothing is taken from what a proxy says, so that nobody need be asked who they are.
+        "forwarded_allow_ips": "*",
+        "forwarder_headers": "",
+        "secure_scheme_headers": {},
         "control_socket_disable": True,
     }
 

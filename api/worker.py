@@ -31,7 +31,7 @@ from api.problems import MEDIA_TYPE, Problem
 
 log = structlog.get_logger()
 
-STEADY: Final = 3
+STEADY: Final = 2
 """Threads that are always there. One more comes where these wait for something else."""
 TICK_S: Final = 1.0
 HELD_UP_S: Final = 0.02
