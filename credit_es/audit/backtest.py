@@ -7,11 +7,12 @@ loans opened before it. All sums are exact; the tallies of parts of the log add 
 whole, however it is cut.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from enum import StrEnum
 from functools import partial
+from typing import Any, TypeVar
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -31,11 +32,13 @@ from credit_es.domain.events import (
 from credit_es.domain.loan import ZERO, Loan
 from credit_es.domain.policy import Policy, Ruling, price, weigh
 from credit_es.domain.score import conduct_of, score_of
-from credit_es.domain.standing import installments_due, installments_on_time
+from credit_es.domain.standing import due_and_on_time
 from credit_es.domain.values import Reason, Terms
 from credit_es.settings import Settings
 from credit_es.store.log import Log
 from credit_es.store.mapper import DIGESTION, Recorded
+
+T = TypeVar("T")
 
 
 class Outcome(StrEnum):
@@ -138,8 +141,7 @@ def backtest(dossiers: Iterable[Dossier], question: Question) -> Tallies:
                     continue
                 if question.last and case.day > question.last:
                     continue
-                key, tally = _judged(case, question)
-                tallies.setdefault(key, Tally()).add(tally)
+                _judge(case, question, tallies)
         except DIGESTION as error:
             raise BrokenDossierError(whole.customer_number) from error
     return tallies
@@ -163,7 +165,7 @@ def added(parts: Iterable[Tallies]) -> Tallies:
     return whole
 
 
-def _judged(case: _Case, question: Question) -> tuple[Key, Tally]:
+def _judge(case: _Case, question: Question, tallies: Tallies) -> None:
     policy, against, who, terms = question.policy, question.against, case.who, case.terms
     scored = score_of(policy.score, who, conduct_of(case.loans, case.day))
     priced = price(policy, scored, terms)
@@ -183,18 +185,20 @@ def _judged(case: _Case, question: Question) -> tuple[Key, Tally]:
         slab=priced.slab.above if priced.slab else None,
         reasons=ruling.reasons,
     )
-    amount, granted = terms.amount, case.granted
-    return key, Tally(
-        cases=1,
-        amount=amount,
-        rated_before=amount * rate,
-        rated_after=amount * priced.annual_rate,
-        dearer=priced.annual_rate > rate,
-        cheaper=priced.annual_rate < rate,
-        granted=granted is not None,
-        due=installments_due(granted, question.today) if granted else 0,
-        on_time=installments_on_time(granted, question.today) if granted else 0,
-    )
+    tally = tallies.get(key)
+    if tally is None:
+        tally = tallies[key] = Tally()
+    tally.cases += 1
+    tally.amount += terms.amount
+    tally.rated_before += terms.amount * rate
+    tally.rated_after += terms.amount * priced.annual_rate
+    tally.dearer += priced.annual_rate > rate
+    tally.cheaper += priced.annual_rate < rate
+    if case.granted is not None:
+        due, on_time = due_and_on_time(case.granted, question.today)
+        tally.granted += 1
+        tally.due += due
+        tally.on_time += on_time
 
 
 def _prices_alike(one: Policy, other: Policy) -> bool:
@@ -212,40 +216,43 @@ def _outcome(ruling: Ruling) -> Outcome:
 
 
 def _cases(whole: Dossier) -> Iterator[_Case]:
-    states = {number: _states(stream) for number, stream in whole.loans.items()}
+    customers = _states(customer.evolve, whole.history)
+    loans = {number: _states(loan.evolve, stream) for number, stream in whole.loans.items()}
     reviewed = _reviewed(whole)
-    customers = folded(customer.evolve, whole.history)
-    who: Customer | None = None
-    for recorded in whole.history:
+    for before, recorded in zip((None, *customers), whole.history, strict=False):
         fact = recorded.entry.fact
         if isinstance(fact, Decision) and not _is_of_a_review(fact):
-            assert who is not None
+            assert before is not None
             application = f"{whole.customer_number}-{recorded.originator_version}"
             loan_number = fact.loan_number or reviewed.get(application)
             yield _Case(
                 kind=Kind.APPLICATION,
-                who=who,
-                loans=[states[one.loan_number][one.version - 1] for one in fact.seen.loans],
+                who=before,
+                loans=[loans[one.loan_number][one.version - 1] for one in fact.seen.loans],
                 terms=fact.terms,
                 day=fact.occurred_on,
                 before=_said(fact),
                 rate=fact.verdict.annual_rate,
-                granted=states[loan_number][-1] if loan_number else None,
+                granted=loans[loan_number][-1] if loan_number else None,
             )
-        who = next(customers, None)
-        assert who is not None
     for number, stream in whole.loans.items():
         if isinstance(opened := stream[0].entry.fact, LoanImported):
-            yield from _imported(whole, number, opened, states[number][-1])
+            yield from _imported(whole, number, opened, customers, loans)
 
 
-def _imported(whole: Dossier, number: int, opened: LoanImported, granted: Loan) -> Iterator[_Case]:
+def _imported(
+    whole: Dossier,
+    number: int,
+    opened: LoanImported,
+    customers: Sequence[Customer],
+    loans: Mapping[int, Sequence[Loan]],
+) -> Iterator[_Case]:
     day = opened.occurred_on
-    who = customer_as_of(whole.history, on=day)
+    who = customer_as_of(whole.history, on=day, states=customers)
     if who is None:
         return
     earlier = (
-        loan_as_of(stream, on=day)
+        loan_as_of(stream, on=day, states=loans[other])
         for other, stream in whole.loans.items()
         if (stream[0].entry.fact.occurred_on, other) < (day, number)
     )
@@ -262,7 +269,7 @@ def _imported(whole: Dossier, number: int, opened: LoanImported, granted: Loan) 
         day=day,
         before=Outcome.APPROVED,
         rate=opened.annual_rate,
-        granted=granted,
+        granted=loans[number][-1],
     )
 
 
@@ -290,7 +297,7 @@ def _said(decision: Decision) -> Outcome:
             return Outcome.REFERRED
 
 
-def _states(history: Sequence[Recorded]) -> list[Loan]:
-    states = list(folded(loan.evolve, history))
+def _states(evolve: Callable[[T | None, Any], T], history: Sequence[Recorded]) -> list[T]:
+    states = list(folded(evolve, history))
     assert len(states) == len(history)
     return states

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from datetime import date, datetime
+from itertools import chain
 from typing import Final, Literal, get_args
 from uuid import UUID
 
@@ -21,7 +22,6 @@ Subject = Literal["customer", "loan", "application"]
 """What a history may be of."""
 REQUEST: Final = "request/"
 """Before the id of a request that is part of a larger trace, which then is the correlation."""
-PAGE: Final = 1000
 SUBJECTS: Final[tuple[Subject, ...]] = get_args(Subject)
 
 
@@ -33,7 +33,7 @@ class UnknownSubjectError(DomainError):
         self.subject = subject
 
 
-class Source(Struct, frozen=True, kw_only=True):
+class Source(Struct, frozen=True, kw_only=True, gc=False):
     """Where a fact comes from: a request, and the row of a workbook where one says so.
 
     A fact that an ingestion recorded about no single row has neither sheet nor row.
@@ -45,7 +45,7 @@ class Source(Struct, frozen=True, kw_only=True):
     row: int | None
 
 
-class ToldFact(Struct, frozen=True, kw_only=True):
+class ToldFact(Struct, frozen=True, kw_only=True, gc=False):
     """One fact as an auditor reads it: ``kind`` names the fact, ``what`` is a sentence.
 
     ``occurred_on`` is the day from which it was true, ``recorded_at`` when we learned of it.
@@ -77,20 +77,15 @@ def history(log: Log, subject: Subject, name: str, *, after: int = 0, limit: int
 
 
 def whole_history(log: Log, subject: Subject, name: str) -> Iterator[ToldFact]:
-    """All facts of one stream in order, of which a page at a time is in memory.
+    """All facts of one stream in order, of which a piece at a time is in memory.
 
     Raises ``UnknownSubjectError`` at once.
     """
-    first = history(log, subject, name, limit=PAGE)
-
-    def pages() -> Iterator[ToldFact]:
-        page = first
-        yield from page
-        while len(page) == PAGE:
-            page = history(log, subject, name, after=page[-1].version, limit=PAGE)
-            yield from page
-
-    return pages()
+    placed = log.whole_history(_stream(subject, name))
+    first = next(placed, None)
+    if first is None:
+        raise UnknownSubjectError(subject, name)
+    return map(told, chain((first,), placed))
 
 
 def told(placed: Placed) -> ToldFact:

@@ -26,8 +26,7 @@ from credit_es.domain.loan import ZERO
 from credit_es.domain.money import to_cents
 from credit_es.domain.standing import (
     Status,
-    installments_due,
-    installments_on_time,
+    due_and_on_time,
     outstanding_principal,
     status_of,
 )
@@ -186,7 +185,7 @@ def _count(
             return
         status = status_of(one, on)
         left = outstanding_principal(one) if status is not Status.CLOSED else ZERO
-        due, on_time = installments_due(one, on), installments_on_time(one, on)
+        due, on_time = due_and_on_time(one, on)
     except DIGESTION as error:
         last = history[-1]
         raise UndigestedError(last.originator_id, last.originator_version) from error

@@ -18,9 +18,8 @@ from credit_es.domain.score import score
 from credit_es.domain.standing import (
     Status,
     closed_on,
-    installments_due,
+    due_and_on_time,
     installments_of,
-    installments_on_time,
     outstanding_principal,
     repayments_left,
     status_of,
@@ -193,6 +192,7 @@ class Past:
 def loan_then(loan: Loan, on: date) -> LoanThen:
     """How a loan stands on a day."""
     left = repayments_left(loan)
+    due, on_time = due_and_on_time(loan, on)
     return LoanThen(
         loan_number=loan.number,
         customer_number=loan.customer_number,
@@ -208,8 +208,8 @@ def loan_then(loan: Loan, on: date) -> LoanThen:
         installments_paid=installments_of(loan) - left,
         repayments_left=left,
         outstanding_principal=outstanding_principal(loan),
-        installments_due=installments_due(loan, on),
-        installments_on_time=installments_on_time(loan, on),
+        installments_due=due,
+        installments_on_time=on_time,
     )
 
 

@@ -52,16 +52,7 @@ def in_words(fact: Event) -> str:
 
 
 def _of_customer(fact: CustomerEvent) -> str:  # noqa: PLR0911 - one a kind
-    match fact:
-        case CustomerRegistered() | CustomerImported():
-            came = "Registered" if isinstance(fact, CustomerRegistered) else "Imported"
-            return (
-                f"{came} {fact.first_name} {fact.last_name}: monthly income"
-                f" {fact.monthly_income}, approved limit {fact.approved_limit}"
-            )
-        case LoansImported():
-            numbers = ", ".join(str(each.loan_number) for each in fact.loans)
-            return f"Loans imported: {numbers}"
+    match fact:  # the most frequent first
         case LoanApproved():
             return (
                 f"Approved {_terms(fact.terms)} as loan {fact.loan_number}, at"
@@ -73,6 +64,15 @@ def _of_customer(fact: CustomerEvent) -> str:  # noqa: PLR0911 - one a kind
         case LoanReferred():
             reasons = ", ".join(fact.verdict.reasons)
             return f"Referred {_terms(fact.terms)} to review until {fact.decide_by}: {reasons}"
+        case CustomerRegistered() | CustomerImported():
+            came = "Registered" if isinstance(fact, CustomerRegistered) else "Imported"
+            return (
+                f"{came} {fact.first_name} {fact.last_name}: monthly income"
+                f" {fact.monthly_income}, approved limit {fact.approved_limit}"
+            )
+        case LoansImported():
+            numbers = ", ".join(str(each.loan_number) for each in fact.loans)
+            return f"Loans imported: {numbers}"
         case LoanBurdenRaised():
             return (
                 f"Loan {fact.loan_number} owes {fact.amount} again: repayment"

@@ -25,7 +25,7 @@ from credit_es.domain.values import (
 )
 
 
-class Fact(Struct, frozen=True, kw_only=True):
+class Fact(Struct, frozen=True, kw_only=True, gc=False):
     """Something that happened, in business time; never edited, only followed."""
 
     occurred_on: date

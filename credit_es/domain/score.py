@@ -14,7 +14,7 @@ from msgspec import Struct
 from credit_es.domain.customer import Customer
 from credit_es.domain.loan import ZERO, Loan
 from credit_es.domain.money import cents
-from credit_es.domain.standing import installments_due, installments_on_time, is_current
+from credit_es.domain.standing import due_and_on_time, is_current
 from credit_es.domain.values import Basis, Scorecard
 
 
@@ -110,8 +110,9 @@ def conduct_of(loans: Sequence[Loan], on: date) -> Conduct:
             continue
         known += 1
         this_year += loan.opened_on.year == on.year
-        due += installments_due(loan, on)
-        on_time += installments_on_time(loan, on)
+        due_here, on_time_here = due_and_on_time(loan, on)
+        due += due_here
+        on_time += on_time_here
         if is_current(loan, on):
             amount += loan.amount
             installments += loan.installment

@@ -233,8 +233,17 @@ def installments_due(loan: Loan, on: date) -> int:
     Of a loan paid off early only those due before the closing count, of one written off those due
     until then (design, section 6).
     """
+    return _due(loan, _last_due(loan, on))
+
+
+def due_and_on_time(loan: Loan, on: date) -> tuple[int, int]:
+    """``installments_due`` and ``installments_on_time``; a decision asks both of all its loans."""
     last = _last_due(loan, on)
-    # Of a workbook's loan each installment is to be paid; a decision asks this of all its loans.
+    return _due(loan, last), _on_time(loan, last)
+
+
+def _due(loan: Loan, last: int) -> int:
+    # Of a workbook's loan each installment is to be paid.
     return last if not last or loan.emis_on_time is not None else _payable(loan, last)
 
 
@@ -264,7 +273,10 @@ def installments_on_time(loan: Loan, on: date) -> int:
     A workbook gives only a total: of it count those that can have been due. Of those filled here
     each that was full by its due date.
     """
-    due = _last_due(loan, on)
+    return _on_time(loan, _last_due(loan, on))
+
+
+def _on_time(loan: Loan, due: int) -> int:
     by_workbook = min(loan.emis_on_time or 0, due)
     if not loan.repayments:
         return by_workbook

@@ -19,7 +19,7 @@ class Basis(StrEnum):
     COMPONENTS = "COMPONENTS"
 
 
-class Counts(Struct, frozen=True, kw_only=True):
+class Counts(Struct, frozen=True, kw_only=True, gc=False):
     """What became of the rows of one workbook.
 
     ``read`` = recorded + unchanged + conflicting + rejected; blank rows are not read.
@@ -86,7 +86,7 @@ class Scorecard(Struct, frozen=True, kw_only=True, gc=False):
     current_installments: Decimal
 
 
-class Seen(Struct, frozen=True, kw_only=True):
+class Seen(Struct, frozen=True, kw_only=True, gc=False):
     """What a decision knew: the version of every stream it folded, and the customer's figures."""
 
     customer_version: int
@@ -111,7 +111,7 @@ class Terms(Struct, frozen=True, kw_only=True, gc=False):
     tenure_months: int
 
 
-class Verdict(Struct, frozen=True, kw_only=True):
+class Verdict(Struct, frozen=True, kw_only=True, gc=False):
     """What a policy said: the corrected rate, the installment at that rate, and why."""
 
     approved: bool
@@ -128,7 +128,7 @@ class Verdict(Struct, frozen=True, kw_only=True):
         return not REFERRALS.isdisjoint(self.reasons)
 
 
-class Workbook(Struct, frozen=True, kw_only=True):
+class Workbook(Struct, frozen=True, kw_only=True, gc=False):
     """An uploaded workbook, kept in the store under its hash."""
 
     name: str
@@ -164,7 +164,7 @@ class Keep(StrEnum):
     TENURE = "tenure"
 
 
-class Plan(Struct, frozen=True, kw_only=True):
+class Plan(Struct, frozen=True, kw_only=True, gc=False):
     """The rest of a loan's schedule, as agreed: installments ``after + 1`` to ``last``.
 
     ``principal`` is owed when it begins. A plan that begins within a month (``begins_on``) has

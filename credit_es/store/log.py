@@ -9,6 +9,7 @@ from uuid import UUID
 
 from eventsourcing.persistence import ApplicationRecorder, Notification
 from msgspec import Struct
+from psycopg.rows import TupleRow
 from psycopg.sql import SQL
 
 from credit_es.domain.events import Event
@@ -38,6 +39,8 @@ HISTORY: Final = SQL(
     "SELECT position, version, state FROM {schema}.events"
     " WHERE stream_id = %s AND version > %s ORDER BY version LIMIT %s"
 )
+PIECE: Final = 100
+"""Rows that are decoded while the server sends the next ones."""
 SOME: Final = SQL(
     "SELECT stream_id, version, state FROM {schema}.events"
     " WHERE stream_id = %s AND topic = ANY(%s) AND version < %s ORDER BY version DESC LIMIT %s"
@@ -58,7 +61,7 @@ class Excerpt(Struct, frozen=True, kw_only=True):
     facts: list[Event]
 
 
-class Placed(Struct, frozen=True):
+class Placed(Struct, frozen=True, gc=False):
     """An entry with its position in the log as a whole."""
 
     position: int
@@ -94,16 +97,23 @@ class Log:
         """One whole stream, empty where nothing was recorded."""
         return self.streams([stream_id]).get(stream_id, [])
 
-    def history(self, stream_id: UUID, *, after: int = 0, limit: int | None = None) -> list[Placed]:
+    def history(self, stream_id: UUID, *, after: int = 0, limit: int) -> list[Placed]:
         """One stream beyond version ``after``, with positions."""
         values = (stream_id, after, limit)
         rows = self.database.run(
             lambda conn: conn.execute(self._history, values, prepare=True, binary=True).fetchall()
         )
-        return [
-            Placed(position, recorded(stream_id, version, state))
-            for position, version, state in rows
-        ]
+        return [_placed(stream_id, row) for row in rows]
+
+    def whole_history(self, stream_id: UUID) -> Iterator[Placed]:
+        """One whole stream with positions, of which a piece at a time is in memory.
+
+        The server reads on while a piece is looked at; the connection is taken until the end.
+        """
+        with self.database.connection() as conn, conn.cursor() as cursor:
+            values = (stream_id, 0, None)
+            for row in cursor.stream(self._history, values, binary=True, size=PIECE):
+                yield _placed(stream_id, row)
 
     def first_topics(self, stream_ids: Iterable[UUID]) -> dict[UUID, str]:
         """What the first event of each stream is; one that does not exist is not in the answer."""
@@ -160,3 +170,8 @@ class Log:
         ):
             yield batch
             after = batch[-1].id
+
+
+def _placed(stream_id: UUID, row: TupleRow) -> Placed:
+    position, version, state = row
+    return Placed(position, recorded(stream_id, version, state))

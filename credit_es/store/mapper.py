@@ -26,7 +26,7 @@ STREAMS_KEPT: Final = 4096
 """A command or a batch of an import asks for the same stream several times."""
 
 
-class Entry(Struct, frozen=True, kw_only=True):
+class Entry(Struct, frozen=True, kw_only=True, gc=False):
     """What one row of the log says: UTC ``recorded_at``, and who and what brought the fact.
 
     ``correlation_id`` is the same for all that one request set off, ``causation_id`` names the step
@@ -40,7 +40,7 @@ class Entry(Struct, frozen=True, kw_only=True):
     causation_id: str | None = None
 
 
-class Recorded(Struct, frozen=True):
+class Recorded(Struct, frozen=True, gc=False):
     """An entry at its place: the names of the first two fields are the library's protocol."""
 
     originator_id: UUID
