@@ -32,7 +32,7 @@ from api.problems import MEDIA_TYPE, Problem
 log = structlog.get_logger()
 
 STEADY: Final = 2
-"""Threads that are always there. One more comes where these wait for something else."""
+"""Threads that are always there. More come where these wait for something else, or take long."""
 TICK_S: Final = 1.0
 HELD_UP_S: Final = 0.02
 """How long a request that nobody takes waits before it is asked why."""
@@ -61,6 +61,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self._awaited: dict[int, TConn] = {}
         self._last = inf
         self._threads: dict[int, Thread] = {}
+        self._began: dict[int, float] = {}
+        self._spare = 0
         self._wanted = min(STEADY, self.cfg.threads)
         for fileno, listener in self._listeners.items():
             listener.settimeout(0)
@@ -116,16 +118,19 @@ class Worker(ThreadWorker):  # type: ignore[misc]
                 conn.close()
 
     def _want_threads(self) -> None:
-        """One more where requests wait for threads that wait, one less where threads are many."""
+        """One more where requests wait for threads that wait, and one for each that takes long."""
         used = time.process_time()
         time.sleep(HELD_UP_S)
         busy = (time.process_time() - used) / HELD_UP_S
         if not select.select([self._ready], [], [], 0)[0]:
             return
         if busy < IDLE:
-            self._wanted = min(self._wanted + 1, self.cfg.threads)
+            self._spare = min(self._spare + 1, self.cfg.threads)
         elif busy > BUSY:
-            self._wanted = max(self._wanted - 1, min(STEADY, self.cfg.threads))
+            self._spare = max(self._spare - 1, 0)
+        long_ago = time.monotonic() - HELD_UP_S
+        taken = sum(began < long_ago for began in list(self._began.values()))
+        self._wanted = min(STEADY + taken + self._spare, self.cfg.threads)
 
     def _serve(self, number: int) -> None:
         """What the thread of this number does while it is wanted."""
@@ -134,7 +139,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]
                 if listener := self._listeners.get(fileno):
                     self._accept(listener)
                 elif conn := self._awaited.pop(fileno, None):
+                    self._began[number] = time.monotonic()
                     self._answer(conn)
+                    del self._began[number]
 
     def _accept(self, listener: socket) -> None:
         """Take a connection, and let the other workers have the next one, who are awake, too.
@@ -147,8 +154,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             accepted, address = listener.accept()
         except BlockingIOError:
             pass
-        except OSError as error:
+        except OSError as error:  # until the next tick
             log.warning("cannot accept", error=str(error))
+            return
         else:
             conn = TConn(self.cfg, Connection(accepted), address, listener.getsockname())
             conn.data_ready = True

@@ -5,6 +5,7 @@ import re
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 
 import pytest
@@ -20,6 +21,20 @@ PATIENCE_S = 2
 QUICK = f"""
 import api.connections
 api.connections.PATIENCE_S = api.connections.UNREAD_S = {PATIENCE_S}
+"""
+COMPUTING = """
+import time
+from api.resources.health import Live
+
+quick = Live.on_get
+
+def on_get(self, req, resp):
+    until = time.monotonic() + float(req.get_header("X-Compute") or 0)
+    while time.monotonic() < until:
+        pass
+    quick(self, req, resp)
+
+Live.on_get = on_get
 """
 THREADS = 8
 """Of each of the two workers."""
@@ -90,6 +105,25 @@ def test_a_thread_more_comes_where_all_wait(
             connect(server, clients, HEAD + BODY[:40])
         for _ in range(3):
             assert answered_within(server, connections.PATIENCE_S / 5)
+
+
+def test_a_thread_more_comes_where_all_compute_for_long(
+    database_url: str, tables: str, redis_url: str
+) -> None:
+    environment = environment_of(database_url, tables, redis_url, CREDIT_API_WORKERS="1")
+    with (
+        serving(environment, first=COMPUTING) as server,
+        ThreadPoolExecutor(THREADS - 1) as callers,
+    ):
+        long = [
+            callers.submit(server.send, "GET", "/health/live", X_Compute="3")
+            for _ in range(THREADS - 1)
+        ]
+        time.sleep(0.5)
+        for _ in range(3):
+            assert answered_within(server, 1)
+        assert not any(one.done() for one in long)
+        assert {one.result().status for one in long} == {200}
 
 
 def test_a_client_that_does_not_read_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
