@@ -55,7 +55,7 @@ class RunningServer:
                 env=self._server.env,
                 cwd=self._server.cwd,
                 account=self._server.account,
-                stop=signal.SIGQUIT,
+                stop=self._server.stop,
                 output=output,
             )
         deadline = time.monotonic() + 60
