@@ -62,7 +62,6 @@ OLDER: Final = SQL(
 SWAP_WAIT: Final = "SET LOCAL lock_timeout = '250ms'"
 SWAP_TRIES: Final = 40
 SWAP_PAUSE_S: Final = 0.25
-"""Up to this position processes cost more than they gain."""
 CATCH_UPS: Final = 2
 
 Progress = Callable[[int, int], None]
