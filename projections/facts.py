@@ -4,8 +4,9 @@ Not a fold: a row says of one fact who, what, when, about whom, how much and why
 changed. So it needs no versions; its position is fenced, and emptied it is filled again.
 
 At a kind of fact that this release does not know it waits for the one that does, as the read tables
-do: in a roll-out the old release may be the one that feeds. A damaged fact is passed by here: the
-read tables are what stops at it, visibly, and a search is not a proof.
+do: in a roll-out the old release may be the one that feeds. A fact that is damaged, or has what no
+column here can hold, is passed by: the read tables are what stops at one, visibly, and a search is
+not a proof.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,6 +15,7 @@ from decimal import Decimal
 from itertools import takewhile
 from typing import Any, Final
 
+import psycopg
 import structlog
 from eventsourcing.persistence import Notification
 from msgspec import Struct
@@ -161,9 +163,21 @@ class FactIndex:
 
     def feed(self, reached: int, batch: Sequence[Notification]) -> None:
         """Index a batch beyond the position reached, unless somebody else has moved on."""
-        columns = [list(column) for column in zip(*rows(batch), strict=True)]
+        try:
+            self._feed(reached, batch[-1].id, rows(batch))
+        except psycopg.DataError as error:
+            if len(batch) > 1:
+                middle = len(batch) // 2
+                self.feed(reached, batch[:middle])
+                self.feed(batch[middle - 1].id, batch[middle:])
+                return
+            _pass_by(batch[0], error)
+            self._feed(reached, batch[0].id, ())
+
+    def _feed(self, reached: int, upto: int, found: Iterable[tuple[Any, ...]]) -> None:
+        columns = [list(column) for column in zip(*found, strict=True)]
         with self._conn.transaction():
-            moved = self._conn.execute(in_schema(MOVE, self._schema), (batch[-1].id, reached))
+            moved = self._conn.execute(in_schema(MOVE, self._schema), (upto, reached))
             if not moved.rowcount:
                 return
             if columns:
@@ -184,7 +198,7 @@ def rows(batch: Iterable[Notification]) -> Iterable[tuple[Any, ...]]:
         try:
             entry = DECODER.decode(event.state)
         except DIGESTION as error:
-            log.warning("fact not indexed", position=event.id, error=str(error))
+            _pass_by(event, error)
             continue
         fact = entry.fact
         yield (
@@ -197,6 +211,10 @@ def rows(batch: Iterable[Notification]) -> Iterable[tuple[Any, ...]]:
             amount_of(fact),
             SEPARATOR.join(reasons) if (reasons := reasons_of(fact)) else None,
         )
+
+
+def _pass_by(event: Notification, error: Exception) -> None:
+    log.warning("fact not indexed", position=event.id, error=str(error))
 
 
 def amount_of(fact: Event) -> Decimal | None:

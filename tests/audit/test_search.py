@@ -24,6 +24,7 @@ from credit_es.store.mapper import TOPICS, topic
 from projections.facts import FactIndex, Wanted
 from projections.rebuild import rebuilder
 from tests.api.client import Api, environment_of, settings_of
+from tests.domain.facts import registered
 from tests.store.given import ASHA, asks, person, settings
 
 OFFICER = By(actor="officer", correlation_id="a")
@@ -145,6 +146,26 @@ def test_a_damaged_fact_is_passed_by_and_logged(
     assert [line["event"] for line in logs] == ["fact not indexed"]
     assert len(ask(lending)) == len(before) + 1
     assert index.count() == len(before) + 1
+
+
+@pytest.mark.parametrize(
+    ("number", "actor"), [(10**20, "clerk"), (7, "cl\0erk")], ids=["by the server", "by the driver"]
+)
+def test_a_fact_that_the_index_cannot_hold_is_passed_by_alone(
+    lending: Lending, index: FactIndex, number: int, actor: str
+) -> None:
+    """The read tables, which may hold it, are fed by the same process, and must go on."""
+    before = ask(lending)
+    lending.register(ASHA, CLERK)
+    lending.record([(1, registered(number))], By(actor=actor, correlation_id="c"))
+    position = lending.reader.head().last
+    lending.register(ASHA, CLERK)
+    with structlog.testing.capture_logs() as logs:
+        while index.step():
+            pass
+    assert [(line["event"], line["position"]) for line in logs] == [("fact not indexed", position)]
+    assert len(ask(lending)) == len(before) + 2
+    assert page(lending).lag.events == 0
 
 
 def test_a_fact_of_a_later_release_is_not_passed_by_but_waited_for(
