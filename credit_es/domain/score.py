@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
+from functools import cached_property
 
 from msgspec import Struct
 
@@ -17,8 +18,11 @@ from credit_es.domain.money import cents
 from credit_es.domain.standing import due_and_on_time, is_current
 from credit_es.domain.values import Basis, Scorecard
 
+Share = tuple[int, int]
+"""An exact rational that is not reduced, which would cost more than the rest of a score."""
 
-class ScoreRules(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+
+class ScoreRules(Struct, frozen=True, kw_only=True, dict=True, forbid_unknown_fields=True):
     """The figures of a policy's score; weights are points, and sum to 100.
 
     ``on_time_floor`` is the share of on-time installments that earns nothing, ``loans_for_full``
@@ -34,6 +38,18 @@ class ScoreRules(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     loans_for_full: int
     loans_for_none: int
 
+    @cached_property
+    def shares(self) -> tuple[Share, Share, Share, Share, Share, Share]:
+        """The figures that may be fractions, exactly, in the order of the fields."""
+        return (
+            self.thin_file.as_integer_ratio(),
+            self.weight_paid_on_time.as_integer_ratio(),
+            self.weight_past_loans.as_integer_ratio(),
+            self.weight_activity.as_integer_ratio(),
+            self.weight_volume.as_integer_ratio(),
+            self.on_time_floor.as_integer_ratio(),
+        )
+
 
 class Conduct(Struct, frozen=True, kw_only=True):
     """What a score counts of a customer's loans on a day, whatever the rules."""
@@ -45,10 +61,6 @@ class Conduct(Struct, frozen=True, kw_only=True):
     on_time: int
     current_amount: Decimal
     current_installments: Decimal
-
-
-Share = tuple[int, int]
-"""An exact rational that is not reduced, which would cost more than the rest of a score."""
 
 
 class Score(Struct, frozen=True, kw_only=True):
@@ -132,18 +144,19 @@ def conduct_of(loans: Sequence[Loan], on: date) -> Conduct:
 def score_of(rules: ScoreRules, customer: Customer, conduct: Conduct) -> Score:
     """What ``score`` says, once the loans are counted."""
     due, owed, limit = conduct.due, conduct.current_amount, customer.approved_limit
-    floor, unit = rules.on_time_floor.as_integer_ratio()
+    thin_file, of_paid_on_time, of_past_loans, of_activity, of_volume, on_time_floor = rules.shares
+    floor, unit = on_time_floor
     above_floor, room = unit * conduct.on_time - floor * due, (unit - floor) * due
-    paid_on_time = _points(rules.weight_paid_on_time, above_floor, room, otherwise=1)
-    past_loans = _points(rules.weight_past_loans, conduct.closed, rules.loans_for_full)
+    paid_on_time = _points(of_paid_on_time, above_floor, room, otherwise=1)
+    past_loans = _points(of_past_loans, conduct.closed, rules.loans_for_full)
     spared = rules.loans_for_none - conduct.this_year
-    activity = _points(rules.weight_activity, spared, rules.loans_for_none)
-    volume = _points(rules.weight_volume, int(100 * (limit - owed)), int(100 * limit))
+    activity = _points(of_activity, spared, rules.loans_for_none)
+    volume = _points(of_volume, int(100 * (limit - owed)), int(100 * limit))
 
     if owed > limit:
         basis, points = Basis.OVER_LIMIT, (0, 1)
     elif not conduct.loans:
-        basis, points = Basis.THIN_FILE, rules.thin_file.as_integer_ratio()
+        basis, points = Basis.THIN_FILE, thin_file
     else:
         basis, points = Basis.COMPONENTS, _sum(paid_on_time, past_loans, activity, volume)
     return Score(
@@ -157,9 +170,9 @@ def score_of(rules: ScoreRules, customer: Customer, conduct: Conduct) -> Score:
     )
 
 
-def _points(weight: Decimal, part: int, whole: int, *, otherwise: int = 0) -> Share:
+def _points(weight: Share, part: int, whole: int, *, otherwise: int = 0) -> Share:
     """The share of a weight, held between nothing and all; ``otherwise`` where the whole is 0."""
-    points, unit = weight.as_integer_ratio()
+    points, unit = weight
     if not whole:
         return points * otherwise, unit
     return points * min(max(part, 0), whole), unit * whole
