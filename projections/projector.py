@@ -24,6 +24,7 @@ from credit_es.settings import Settings
 from credit_es.store.database import (
     NOT_MIGRATED,
     SESSION,
+    BusyError,
     Database,
     StoreUnavailableError,
     connection_info,
@@ -41,6 +42,14 @@ log = structlog.get_logger()
 POLL_S: Final = 0.05
 """How late a list may be at best; decision record 11."""
 STAND_BY_S: Final = 1.0
+PASSING: Final = (
+    psycopg.OperationalError,
+    psycopg.errors.ReadOnlySqlTransaction,
+    StoreUnavailableError,
+    BusyError,
+    *NOT_MIGRATED,
+)
+"""What is over some time: there is no server, or it is a standby still, or a table is locked."""
 LULL: Final = 1_000
 """Fewer events at once leave time for the index of facts; an import goes on with more."""
 LEAD: Final = "SELECT pg_try_advisory_lock(hashtextextended('credit-es/projector/' || %s, 0))"
@@ -159,7 +168,7 @@ def run(settings: Settings) -> None:
     while not stop.is_set():
         try:
             _lead(settings, stop)
-        except (psycopg.OperationalError, StoreUnavailableError, *NOT_MIGRATED) as error:
+        except PASSING as error:
             log.warning("projector waits for postgres", error=str(error).strip())
             stop.wait(STAND_BY_S)
 

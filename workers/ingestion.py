@@ -24,7 +24,7 @@ from credit_es.application import Lending
 from credit_es.domain.rows import CustomerRow, LoanRow
 from credit_es.importing import Importing
 from credit_es.settings import Settings
-from credit_es.store.database import StoreUnavailableError
+from credit_es.store.database import BusyError, StoreUnavailableError
 from credit_es.store.ingestions import Job, QueuedIngestion
 from workers.broker import ACTOR, QUEUE, Broker
 from workers.workbook import Sheet, WorkbookError, read_customers, read_loans
@@ -90,7 +90,7 @@ class IngestionWorker:
         while True:
             try:
                 self.sweep()
-            except (StoreUnavailableError, redis.RedisError) as error:
+            except (StoreUnavailableError, BusyError, redis.RedisError) as error:
                 log.warning("sweep waits", error=str(error).strip())
             if stop.wait(SWEEP_S):
                 return
@@ -175,7 +175,7 @@ class IngestionWorker:
     def _give_back(self, ingestion_id: UUID) -> None:
         try:
             self._importing.ingestions.release(ingestion_id)
-        except StoreUnavailableError as error:
+        except (StoreUnavailableError, BusyError) as error:
             log.warning("ingestion not given back", error=str(error).strip())
 
 

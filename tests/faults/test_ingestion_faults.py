@@ -18,6 +18,7 @@ from uuid import UUID
 import msgspec
 import psycopg
 import pytest
+import structlog
 from msgspec.structs import replace
 from psycopg import Connection
 from psycopg.rows import TupleRow
@@ -244,6 +245,18 @@ def test_a_job_that_takes_longer_than_its_lease_stays_its_workers(
             time.sleep(2.5)
         assert report_of(house.ended(ingestion_id)).customers.recorded == CUSTOMERS
     assert house.found(ingestion_id).attempts == 1
+
+
+@pytest.mark.usefixtures("impatient")
+def test_sweeps_go_on_when_somebody_has_held_the_queue_for_long(house: House) -> None:
+    ingestion_id = house.request(*lender(2))  # which nobody enqueues but a sweep
+    with psycopg.connect(house.settings.database_url) as conn:
+        queue = f"LOCK TABLE {house.settings.schema}.ingestions IN ACCESS EXCLUSIVE MODE"
+        conn.execute(queue.encode())
+        with structlog.testing.capture_logs() as logs, sweeping(house):
+            until(lambda: any(line["event"] == "sweep waits" for line in logs), timeout_s=20)
+            conn.rollback()
+            assert report_of(house.ended(ingestion_id)).customers.recorded == 2
 
 
 @pytest.mark.usefixtures("impatient")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from projections.status import status
 from tests.processes import until
@@ -75,6 +76,30 @@ def test_a_projector_whose_connections_are_killed_leads_again(
     until(lambda: caught_up(house))
     assert leader.said("projector waits for postgres")
     assert house.differences() == []
+
+
+@pytest.mark.slow
+def test_a_projector_waits_while_somebody_holds_the_log(
+    house: House, start: Callable[[], Process]
+) -> None:
+    leader = start()
+    until(lambda: leader.said("projector leads"))
+    with psycopg.connect(house.url) as conn:
+        conn.execute(f"LOCK TABLE {house.schema}.events IN ACCESS EXCLUSIVE MODE".encode())
+        until(lambda: leader.said("projector waits for postgres"))
+    happen(house.lending, 1)
+    until(lambda: caught_up(house))
+
+
+def test_a_projector_waits_where_its_server_takes_no_writes(
+    house: House, start: Callable[[], Process]
+) -> None:
+    """As one that was the primary and is a standby now does."""
+    happen(house.lending, 1)
+    house.url = make_conninfo(house.url, options="-cdefault_transaction_read_only=on")
+    refused = start()
+    until(lambda: refused.said("cannot execute UPDATE in a read-only transaction"))
+    until(lambda: refused.said("projector waits for postgres"))
 
 
 def test_a_leader_that_was_frozen_and_lost_its_lock_meanwhile_stands_by(
