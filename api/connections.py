@@ -47,6 +47,16 @@ class Connection(socket.socket):
         """Be patient anew."""
         self._left_s = float(PATIENCE_S)
 
+    def is_silent(self) -> bool:
+        """Whether nothing has arrived: no byte, no end."""
+        try:
+            super().recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return True
+        except OSError:  # an end that is no good one
+            return False
+        return False
+
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
         """As a socket does; raises ``SilentClientError`` where no patience is left."""
         if self._left_s <= 0:

@@ -53,12 +53,18 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     A client without a request takes no thread, and one that is slow does not keep it.
     """
 
+    alive: bool
+
     def run(self) -> None:
         """Serve until told to stop; then let running requests end."""
         self._ready = select.epoll()
         self._listeners: dict[int, socket] = {one.fileno(): one for one in self.sockets}
         self._clients: set[TConn] = set()
-        self._awaited: dict[int, TConn] = {}
+        self._awaited: set[TConn] = set()
+        # Who has a file's number, or had it last: the next one may have it before this one is gone.
+        self._numbered: dict[int, TConn] = {}
+        # gunicorn looks here whether so many are kept that a newcomer would find no room.
+        self.keepalived_conns = self._awaited
         self._last = inf
         self._threads: dict[int, Thread] = {}
         self._began: dict[int, float] = {}
@@ -71,6 +77,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self._tick()
             for fileno in self._listeners:
                 self._listen(fileno)
+        self.alive = False  # where the parent is gone, too
         # Who was told to keep the connection may be sending the next request.
         self._last = time.monotonic() + LINGER_S
         give_up = time.monotonic() + self.cfg.graceful_timeout
@@ -112,10 +119,12 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         if self._ready in told:
             self._want_threads()
         now = time.monotonic()
-        for fileno, conn in list(self._awaited.items()):
-            if min(conn.timeout, self._last) < now and self._awaited.pop(fileno, None):
-                self._clients.discard(conn)
+        for conn in list(self._awaited):
+            expired = min(conn.timeout, self._last) < now
+            # Who sent a request in time waits for a thread, not we for them.
+            if expired and conn.sock.is_silent() and self._take(conn):
                 conn.close()
+                self._clients.discard(conn)
 
     def _want_threads(self) -> None:
         """One more where requests wait for threads that wait, and one for each that takes long."""
@@ -138,7 +147,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             for fileno, _ in self._ready.poll(maxevents=1):
                 if listener := self._listeners.get(fileno):
                     self._accept(listener)
-                elif conn := self._awaited.pop(fileno, None):
+                elif self._take(conn := self._numbered[fileno]):
                     self._began[number] = time.monotonic()
                     self._answer(conn)
                     del self._began[number]
@@ -173,8 +182,17 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def _await(self, conn: TConn, tell_once: Callable[[int, int], None]) -> None:
         conn.set_timeout()
         fileno = conn.sock.fileno()
-        self._awaited[fileno] = conn
+        self._numbered[fileno] = conn
+        self._awaited.add(conn)
         tell_once(fileno, ONCE)
+
+    def _take(self, conn: TConn) -> bool:
+        """Whether it is ours now to answer or to end: one thread's alone."""
+        try:
+            self._awaited.remove(conn)
+        except KeyError:
+            return False
+        return True
 
     def _answer(self, conn: TConn) -> None:
         """Answer the request that has arrived, and all that were sent along with it."""
@@ -182,8 +200,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         while more:
             conn.sock.await_request()
             if not self.handle(conn):
-                self._clients.discard(conn)
                 conn.close(graceful=True)
+                self._clients.discard(conn)
                 return
             more = conn.parser.unreader.buf.getvalue()
         self._await(conn, self._ready.modify)

@@ -170,6 +170,19 @@ def test_a_request_that_runs_when_the_stop_comes_is_answered(
             assert waiting.result(10).status == 201
 
 
+@pytest.mark.fault
+def test_workers_whose_parent_is_gone_let_their_clients_go(server: Server) -> None:
+    ask = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as kept:
+        kept.sendall(ask)
+        assert b"Connection: keep-alive" in kept.recv(4096)
+        server.process.kill()
+        server.process.wait()
+        time.sleep(1.5)
+        kept.sendall(ask)
+        assert b"Connection: close" in kept.recv(4096)
+
+
 def test_every_log_line_of_a_request_has_its_id_and_no_name(shared_server: Server) -> None:
     server = shared_server
     server.send("POST", "/register", PERSON, X_Request_Id="request-7")

@@ -36,6 +36,16 @@ def on_get(self, req, resp):
 
 Live.on_get = on_get
 """
+SOON_SILENT = """
+import api.gunicorn_conf
+api.gunicorn_conf.KEEP_ALIVE_S = 1
+"""
+CROWDED = """
+import api.gunicorn_conf
+options = api.gunicorn_conf.options
+api.gunicorn_conf.options = lambda settings: {**options(settings), "worker_connections": 10}
+"""
+ASK = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
 THREADS = 8
 """Of each of the two workers."""
 MANY = 40
@@ -124,6 +134,35 @@ def test_a_thread_more_comes_where_all_compute_for_long(
             assert answered_within(server, 1)
         assert not any(one.done() for one in long)
         assert {one.result().status for one in long} == {200}
+
+
+def test_who_waits_for_a_thread_is_not_taken_for_silent(
+    database_url: str, tables: str, redis_url: str, clients: ExitStack
+) -> None:
+    environment = environment_of(
+        database_url, tables, redis_url, CREDIT_API_WORKERS="1", CREDIT_API_THREADS="1"
+    )
+    with serving(environment, first=COMPUTING + SOON_SILENT) as server:
+        kept = connect(server, clients, ASK)
+        assert kept.recv(4096).startswith(b"HTTP/1.1 200")
+        waiting = [connect(server, clients, b""), kept]
+        time.sleep(0.2)
+        connect(server, clients, ASK.replace(b"Host", b"X-Compute: 3\r\nHost"))
+        time.sleep(0.2)
+        for one in waiting:
+            one.sendall(ASK)
+        for one in waiting:
+            assert one.recv(4096).startswith(b"HTTP/1.1 200")
+            assert rest(one) == b""
+
+
+def test_those_who_keep_connections_leave_room_for_others(
+    database_url: str, tables: str, redis_url: str, clients: ExitStack
+) -> None:
+    environment = environment_of(database_url, tables, redis_url, CREDIT_API_WORKERS="1")
+    with serving(environment, first=CROWDED) as server:
+        for _ in range(11):
+            assert connect(server, clients, ASK).recv(4096).startswith(b"HTTP/1.1 200")
 
 
 def test_a_client_that_does_not_read_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
