@@ -203,7 +203,7 @@ PATH_PARAMETERS: Final[Mapping[str, dict[str, Any]]] = {
     "subject_id": {"type": "string", "pattern": SUBJECT_ID},
     "application_id": {"type": "string", "pattern": DECISION_ID},
     "ingestion_id": {"type": "string", "format": "uuid", "pattern": UUID_TEXT},
-    "day": DAY_SCHEMA,
+    "on": DAY_SCHEMA,
     "before": DAY_SCHEMA,
     "after": DAY_SCHEMA,
     "aggregate": {"type": "string", "enum": ["customer", "loan"]},

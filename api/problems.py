@@ -51,9 +51,11 @@ FOUND: Final = {
     "ingestion": "GET /ingestions lists them",
     "repayment": "GET /loans/{loan_id}/repayments lists those of a loan",
     "application": "GET /reviews?status=all lists all of them",
+    "history": "ask for that of a customer, a loan or an application",
+    "comparison": "ask for that of a customer or a loan",
 }
-"""Where the ids are found that there are."""
-Location = Literal["body", "query", "header"]
+"""Where the ids are found that there are, or what has one."""
+Location = Literal["body", "query", "path", "header"]
 Handler = Callable[[falcon.Request, falcon.Response, Exception, dict[str, Any]], None]
 
 
@@ -167,14 +169,12 @@ def add_error_handlers(app: "falcon.App[falcon.Request, falcon.Response]") -> No
     app.add_error_handler(FourEyesError, _told(HTTPStatus.FORBIDDEN, "four-eyes"))
     app.add_error_handler(NotAllowedError, _not_allowed)
     app.add_error_handler(KeyReusedError, _via(_key_reused))
-    app.add_error_handler(BusyError, _via(_busy))
-    app.add_error_handler(ContendedError, _via(_busy))
+    app.add_error_handler((BusyError, ContendedError), _via(_busy))
     app.add_error_handler(StoreUnavailableError, _via(_no_store))
     app.add_error_handler(ConnectionLostError, _via(_connection_lost))
     app.add_error_handler(ReplicaUnavailableError, _via(_no_replica))
     app.add_error_handler(PoisonError, _via(_poisoned))
-    app.add_error_handler(UndigestedError, _via(_undigested))
-    app.add_error_handler(BrokenDossierError, _via(_undigested))
+    app.add_error_handler((UndigestedError, BrokenDossierError), _via(_undigested))
     app.add_error_handler(Exception, _unexpected)
 
 
@@ -212,8 +212,9 @@ def _not_allowed(
     req: falcon.Request, resp: falcon.Response, error: Exception, params: dict[str, Any]
 ) -> None:
     assert isinstance(error, NotAllowedError)
+    beside_path: Location = "query" if req.method in {"GET", "HEAD"} else "body"
     fault = Fault(
-        location="query" if req.method in {"GET", "HEAD"} else "body",
+        location="path" if error.field in params else beside_path,
         pointer=f"/{error.field}",
         code="not_allowed",
         detail=str(error),

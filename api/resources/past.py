@@ -104,7 +104,7 @@ class Difference(Answer, frozen=True, kw_only=True):
 
 
 class PastCustomer:
-    """``GET /audit/as-of/{day}/customer/{customer_id}``."""
+    """``GET /audit/as-of/{on}/customer/{customer_id}``."""
 
     operations: ClassVar[Mapping[Method, Operation]] = {
         "get": Operation(
@@ -119,15 +119,13 @@ class PastCustomer:
         self._logs = logs
         self._past = past
 
-    def on_get(
-        self, req: falcon.Request, resp: falcon.Response, day: str, customer_id: str
-    ) -> None:
+    def on_get(self, req: falcon.Request, resp: falcon.Response, on: str, customer_id: str) -> None:
         """Details, limit, score and every loan: as known now, and as known at an instant."""
         asked = valid(KnownQuery, req.params, location="query")
         number = known_number(customer_id, "customer")
-        on = day_of("day", day)
+        day = day_of("on", on)
         found, lag = self._logs.ask(
-            lambda log: self._past(log).customer(number, on=on, known_at=asked.known_at)
+            lambda log: self._past(log).customer(number, on=day, known_at=asked.known_at)
         )
         now, then = found.as_known_now, found.as_known_at
         answer(
@@ -145,7 +143,7 @@ class PastCustomer:
 
 
 class PastLoan:
-    """``GET /audit/as-of/{day}/loan/{loan_id}``."""
+    """``GET /audit/as-of/{on}/loan/{loan_id}``."""
 
     operations: ClassVar[Mapping[Method, Operation]] = {
         "get": Operation(
@@ -160,13 +158,13 @@ class PastLoan:
         self._logs = logs
         self._past = past
 
-    def on_get(self, req: falcon.Request, resp: falcon.Response, day: str, loan_id: str) -> None:
+    def on_get(self, req: falcon.Request, resp: falcon.Response, on: str, loan_id: str) -> None:
         """Terms, status, installments, what is left: as known now, and as known at an instant."""
         asked = valid(KnownQuery, req.params, location="query")
         number = known_number(loan_id, "loan")
-        on = day_of("day", day)
+        day = day_of("on", on)
         found, lag = self._logs.ask(
-            lambda log: self._past(log).loan(number, on=on, known_at=asked.known_at)
+            lambda log: self._past(log).loan(number, on=day, known_at=asked.known_at)
         )
         now, then = found.as_known_now, found.as_known_at
         answer(
@@ -205,7 +203,7 @@ class Changes:
         """List field by field what changed, as known now; a customer's loans by their numbers."""
         subject = next((each for each in SUBJECTS if each == path["aggregate"]), None)
         if subject is None:
-            raise NotThereError("history")
+            raise NotThereError("comparison")
         number = known_number(path["aggregate_id"], subject)
         days = day_of("before", before), day_of("after", after)
         found, lag = self._logs.ask(lambda log: self._past(log).changes(subject, number, *days))

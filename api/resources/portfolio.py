@@ -49,7 +49,7 @@ class Turn:
 
 
 class PastPortfolio:
-    """``GET /audit/as-of/{day}/portfolio``."""
+    """``GET /audit/as-of/{on}/portfolio``."""
 
     operations: ClassVar[Mapping[Method, Operation]] = {
         "get": Operation(
@@ -64,12 +64,12 @@ class PastPortfolio:
         self._past = past
         self._turn = turn
 
-    def on_get(self, req: falcon.Request, resp: falcon.Response, day: str) -> None:
+    def on_get(self, req: falcon.Request, resp: falcon.Response, on: str) -> None:
         """Count loans, amounts, what is outstanding and on time, by status, year and slab."""
         asked = valid(KnownQuery, req.params, location="query")
-        on = day_of("day", day)
+        day = day_of("on", on)
         with self._turn.taken():
-            found = self._past.portfolio(on=on, known_at=asked.known_at)
+            found = self._past.portfolio(on=day, known_at=asked.known_at)
         answer(
             resp,
             PortfolioAsOf(

@@ -174,6 +174,8 @@ class Past:
     def changes(self, subject: Subject, number: int, before: date, after: date) -> list[Change]:
         """What differs between two days, field by field, as known now; raises as those above."""
         ask: Callable[..., Then[Any]] = self.customer if subject == "customer" else self.loan
+        self.must_be_past("before", before)
+        self.must_be_past("after", after)
         states = [ask(number, on=day).as_known_now for day in (before, after)]
         was, became = (fields(state) for state in states)
         return [

@@ -89,8 +89,36 @@ def test_a_day_to_come_or_none_at_all_is_refused(api: Api) -> None:
         f"/audit/diff/2026-01-01/yesterday/loan/{LOAN}",
     ):
         check_problem(api.get(path), 422)
-    for path in ("/audit/as-of/2026-01-31/loan/99", "/audit/diff/2026-01-01/2026-01-02/dog/1"):
-        check_problem(api.get(path), 404)
+    check_problem(api.get("/audit/as-of/2026-01-31/loan/99"), 404)
+
+
+@pytest.mark.parametrize(
+    ("path", "pointer"),
+    [
+        ("/audit/as-of/{}/loan/1", "/on"),
+        ("/audit/as-of/{}/customer/7", "/on"),
+        ("/audit/as-of/{}/portfolio", "/on"),
+        ("/audit/diff/{}/2026-01-31/loan/1", "/before"),
+        ("/audit/diff/2026-01-31/{}/loan/1", "/after"),
+    ],
+)
+@pytest.mark.parametrize("given", ["9999-12-31", "2026-02-30"])
+def test_a_day_that_cannot_be_is_named_where_the_path_has_it(
+    api: Api, path: str, pointer: str, given: str
+) -> None:
+    (fault,) = check_problem(api.get(path.format(given)), 422)["errors"]
+    assert (fault["location"], fault["pointer"]) == ("path", pointer)
+
+
+@pytest.mark.parametrize(
+    ("path", "what"),
+    [
+        ("/audit/history/dog/1", "a customer, a loan or an application"),
+        ("/audit/diff/2026-01-01/2026-01-02/dog/1", "a customer or a loan"),
+    ],
+)
+def test_who_asks_about_anything_else_is_told_what_there_is(api: Api, path: str, what: str) -> None:
+    assert what in check_problem(api.get(path), 404)["detail"]
 
 
 def test_a_leap_day_is_a_day_like_any_other(api: Api) -> None:
