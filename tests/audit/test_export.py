@@ -83,6 +83,11 @@ def test_a_cell_that_a_spreadsheet_would_calculate_is_exported_harmless(
     assert {"'=cmd(0)", "'+1", "'-x"} <= set(cells)
 
 
+@pytest.mark.parametrize("begins", ["=", "+", "-", "@", "\t", "\r"])
+def test_no_beginning_of_a_formula_is_forgotten(begins: str) -> None:
+    assert harmless(f"{begins}SUM(A1)") == f"'{begins}SUM(A1)"
+
+
 @PROPERTY
 @given(st.one_of(st.text(), st.text(alphabet="=+-@'\t\r a")))
 def test_a_harmless_text_is_read_back_as_it_was(text: str) -> None:
