@@ -153,6 +153,7 @@ def test_a_row_that_its_table_does_not_take_is_poison(house: House) -> None:
     assert house.reads.loan(loan.number)[0] == loan
     with pytest.raises(RebuildError, match=f"number.*{loan.number}"), house.rebuilder() as builder:
         builder.rebuild(LOANS)
+    assert "loans_v2" not in house.tables()
     assert house.reads.loan(loan.number)[0] == loan
 
 
