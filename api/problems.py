@@ -149,13 +149,6 @@ class UnavailableError(ProblemError):
         )
 
 
-class NoRoomError(ProblemError):
-    """The disk is full on which an answer is put together."""
-
-    def __init__(self, detail: str) -> None:
-        super().__init__(HTTPStatus.INSUFFICIENT_STORAGE, "no-room", detail)
-
-
 def add_error_handlers(app: "falcon.App[falcon.Request, falcon.Response]") -> None:
     """Answer every exception with its problem."""
     app.add_error_handler(ProblemError, _answer)
@@ -169,12 +162,14 @@ def add_error_handlers(app: "falcon.App[falcon.Request, falcon.Response]") -> No
     app.add_error_handler(FourEyesError, _told(HTTPStatus.FORBIDDEN, "four-eyes"))
     app.add_error_handler(NotAllowedError, _not_allowed)
     app.add_error_handler(KeyReusedError, _via(_key_reused))
-    app.add_error_handler((BusyError, ContendedError), _via(_busy))
+    app.add_error_handler(BusyError, _busy)
+    app.add_error_handler(ContendedError, _busy)
     app.add_error_handler(StoreUnavailableError, _via(_no_store))
     app.add_error_handler(ConnectionLostError, _via(_connection_lost))
     app.add_error_handler(ReplicaUnavailableError, _via(_no_replica))
     app.add_error_handler(PoisonError, _via(_poisoned))
-    app.add_error_handler((UndigestedError, BrokenDossierError), _via(_undigested))
+    app.add_error_handler(UndigestedError, _via(_undigested))
+    app.add_error_handler(BrokenDossierError, _via(_undigested))
     app.add_error_handler(Exception, _unexpected)
 
 
@@ -243,13 +238,18 @@ def _key_reused(_error: Exception) -> ProblemError:
     )
 
 
-def _busy(_error: Exception) -> ProblemError:
-    return ProblemError(
+def _busy(
+    req: falcon.Request, resp: falcon.Response, error: Exception, params: dict[str, Any]
+) -> None:
+    problem = ProblemError(
         HTTPStatus.CONFLICT,
         "busy",
         "Other requests for the same kept this one from being recorded: send it again.",
         retry_after_s=RETRY_AFTER_S,
     )
+    if req.method in {"GET", "HEAD"}:  # no request is in its way, but who has locked a table
+        problem = _no_store(error)
+    _answer(req, resp, problem, params)
 
 
 def _no_store(error: Exception) -> ProblemError:

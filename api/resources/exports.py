@@ -3,6 +3,7 @@
 import errno
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from http import HTTPStatus
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import ClassVar, Final
@@ -11,7 +12,7 @@ import falcon
 import structlog
 
 from api.openapi import READ_PROBLEMS, ZIP, Method, Operation
-from api.problems import NoRoomError, UnavailableError
+from api.problems import ProblemError, UnavailableError
 from api.questions import ExportQuery
 from api.requests import valid
 from api.resources.portfolio import Turn
@@ -67,16 +68,18 @@ class Export:
 
 @contextmanager
 def _written() -> Iterator[None]:
-    """Raises ``NoRoomError`` on a full disk, ``UnavailableError`` where nothing can be written."""
+    """Raises a ``ProblemError``: 507 on a full disk, 503 where nothing can be written."""
     try:
         yield
     except OSError as error:
         log.warning("export not written", error=str(error))
         if error.errno in FULL:
-            raise NoRoomError(
+            raise ProblemError(
+                HTTPStatus.INSUFFICIENT_STORAGE,
+                "no-room",
                 "The disk is full on which the archive is put together: ask for less (customer_id,"
                 " kind, recorded_from, recorded_to), or have `credit-es audit export DIR` write it"
-                " where there is room."
+                " where there is room.",
             ) from error
         raise UnavailableError(
             "The archive cannot be put together in the service's temporary folder: whoever runs"

@@ -189,6 +189,17 @@ def test_losing_every_race_is_409_with_retry_after(
     assert int(answered.headers["Retry-After"]) >= 1
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("path", ["/health/ready", "/view-loan/1"])
+def test_reading_what_somebody_has_locked_is_503(api: Api, database_url: str, path: str) -> None:
+    with psycopg.connect(database_url) as conn:
+        schema = sql.Identifier(api.services.lending.database.schema)
+        conn.execute(sql.SQL("LOCK TABLE {}.events IN ACCESS EXCLUSIVE MODE").format(schema))
+        answered = api.get(path)
+    check_problem(answered, 503)
+    assert int(answered.headers["Retry-After"]) >= 1
+
+
 def test_a_connection_lost_half_way_is_503_and_promises_nothing(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
