@@ -192,6 +192,16 @@ def test_a_lock_in_another_database_is_no_floor_here(database_url: str, stalled:
         stalled.conn.execute(f"DROP DATABASE {name}".encode())
 
 
+def test_a_lock_of_one_long_key_is_no_floor(database_url: str, stalled: Tenant) -> None:
+    """Such as a leader's: half of its key may happen to be the number of the log's sequence."""
+    key = f"('{stalled.schema}.log_position'::regclass::oid::bigint << 32)"
+    with psycopg.connect(database_url) as conn:
+        conn.execute(f"SELECT pg_advisory_xact_lock_shared{key}".encode())
+        assert stalled.floor() is None
+        stalled.api.register()
+        assert stalled.reads.project() == 1
+
+
 def test_a_leader_in_another_database_leads_nothing_here(
     database_url: str, stalled: Tenant
 ) -> None:
