@@ -317,7 +317,11 @@ def _http(
     assert isinstance(error, falcon.HTTPError)
     if error.headers:
         resp.set_headers(error.headers)
-    detail = NOWHERE if isinstance(error, falcon.HTTPRouteNotFound) else error.description
+    detail = error.description
+    if isinstance(error, falcon.HTTPRouteNotFound):
+        detail = NOWHERE
+    elif isinstance(error, falcon.HTTPMethodNotAllowed):
+        detail = f"This path takes {resp.get_header('Allow')}: /docs shows how each is sent."
     _write(req, resp, HTTPStatus(error.status_code), "", detail or "")
 
 

@@ -69,7 +69,8 @@ def test_a_method_that_a_path_has_not_is_405_and_allow_names_the_others(
     api: Api, path: str, method: str, slash: str
 ) -> None:
     answered = api.send(method, path + slash)
-    check_problem(answered, 405)
+    problem = check_problem(answered, 405)
+    assert f"takes {answered.headers['Allow']}: /docs" in problem["detail"]
     allowed = set(answered.headers["Allow"].split(", "))
     expected = ({"GET", "HEAD"} if path in READ else set()) | (
         {"POST"} if path in WRITTEN else set()
