@@ -41,6 +41,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     port: int = 8000
     api_workers: int = 2
     api_threads: int = 8
+    sample_data: bool = True
 
     def today(self) -> date:
         """The business date."""
@@ -70,6 +71,7 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         port=_whole(environ, "PORT", default=8000, most=65535),
         api_workers=_whole(environ, "CREDIT_API_WORKERS", default=2, most=64),
         api_threads=_whole(environ, "CREDIT_API_THREADS", default=8, most=64),
+        sample_data=_sample_data(environ.get("CREDIT_SAMPLE_DATA") or "1"),
     )
 
 
@@ -110,6 +112,13 @@ def _whole(environ: Mapping[str, str], name: str, *, default: int, most: int) ->
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= most:
         raise SettingsError(f"{name} is {text!r}: use a whole number from 1 to {most}.")
     return int(text)
+
+
+def _sample_data(text: str) -> bool:
+    """What is recorded stays, so that a `no` must not pass for a yes."""
+    if text not in {"0", "1"}:
+        raise SettingsError(f"CREDIT_SAMPLE_DATA is {text!r}: use 0 for no sample workbooks, or 1.")
+    return text == "1"
 
 
 def _switch(environ: Mapping[str, str], name: str) -> bool | None:

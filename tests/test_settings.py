@@ -43,6 +43,7 @@ def test_every_variable_is_read() -> None:
         "PORT": "9000",
         "CREDIT_API_WORKERS": "4",
         "CREDIT_API_THREADS": "16",
+        "CREDIT_SAMPLE_DATA": "0",
     }
     assert read_settings(environ) == Settings(
         database_url=URL,
@@ -59,6 +60,7 @@ def test_every_variable_is_read() -> None:
         port=9000,
         api_workers=4,
         api_threads=16,
+        sample_data=False,
     )
 
 
@@ -92,6 +94,7 @@ def test_without_a_database_it_says_how_to_get_one() -> None:
         ("PORT", "http"),
         ("CREDIT_API_WORKERS", "1.5"),
         ("CREDIT_API_THREADS", "65"),
+        ("CREDIT_SAMPLE_DATA", "no"),
     ],
 )
 def test_a_variable_that_cannot_be_used_is_named_with_what_would_be_right(

@@ -50,12 +50,18 @@ def environment() -> dict[str, str]:
 
 def settings() -> Settings:
     """The settings of a command; raises ``SettingsError``."""
+    told = read_settings(environment())
+    check_urls(told)
+    return told
+
+
+def check_urls(told: Settings) -> None:
+    """Refuse a database's URL that cannot be read, and not only in each process that is forked."""
     from credit_es.store.database import connection_info  # noqa: PLC0415 - not for `--help`
 
-    told = read_settings(environment())
-    for url in filter(None, (told.database_url, told.database_direct_url, told.database_read_url)):
-        connection_info(url)  # here, and not in each process that is forked
-    return told
+    connection_info(told.database_url)
+    connection_info(told.database_direct_url, variable="DATABASE_DIRECT_URL")
+    connection_info(told.database_read_url, variable="DATABASE_READ_URL")
 
 
 def print_json(document: object) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import typer
 
-from credit_es.cli.context import CHECKOUT, CommandError, entitle, log_as
+from credit_es.cli.context import CHECKOUT, CommandError, check_urls, entitle, log_as
 from credit_es.cli.processes import apply_migrations
 from credit_es.home import (
     EmbeddedError,
@@ -36,6 +36,8 @@ LOCK_PATIENCE_S: Final = 12.0
 SERVERS: Final = 1
 SERVICES: Final = 2
 SERVER_PATIENCE_S: Final = 20.0
+LATER: Final = "postgresql://"
+"""In the place of the URL that an embedded Postgres will have."""
 WELCOME: Final = """
 credit-es is running.
   API    {url}
@@ -52,7 +54,8 @@ def run() -> None:
     """Start all of it here: servers, migrations, API, projector and worker; Ctrl-C stops it."""
     entitle("run")
     log_as("run")
-    told = read_settings({**os.environ, "DATABASE_URL": os.environ.get("DATABASE_URL") or "later"})
+    told = read_settings({**os.environ, "DATABASE_URL": os.environ.get("DATABASE_URL") or LATER})
+    check_urls(told)
     home = home_of(CHECKOUT, os.environ)
     if hold(home, patience_s=LOCK_PATIENCE_S) is None:
         raise CommandError(_already_running())
@@ -106,7 +109,7 @@ def _start(supervisor: "Supervisor", home: Home, told: Settings) -> None:
     if supervisor.asked_to_stop():
         return
     typer.echo(WELCOME.format(url=url, state=home.path, pid=os.getpid()))
-    if os.environ.get("CREDIT_SAMPLE_DATA", "1") != "0":
+    if told.sample_data:
         _ingest_sample(supervisor, environ)
 
 

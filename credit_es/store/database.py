@@ -76,17 +76,18 @@ class ConnectionLostError(StoreUnavailableError):
     """The connection went away while it was used; whether anything was recorded is unknown."""
 
 
-def connection_info(url: str, *, writes: bool = True) -> str:
+def connection_info(url: str, *, writes: bool = True, variable: str = "DATABASE_URL") -> str:
     """``url`` with the time-outs and name that it does not set itself, and our encoding.
 
     For ``writes`` the one of several hosts is meant that takes them, unless the URL's own
-    ``target_session_attrs`` says otherwise. Raises ``SettingsError`` at what is no URL of Postgres.
+    ``target_session_attrs`` says otherwise. Raises ``SettingsError`` that names ``variable`` at
+    what is no URL of Postgres.
     """
     try:
         given = conninfo_to_dict(url)
     except psycopg.ProgrammingError:  # which would tell the whole of it, the password too
         raise SettingsError(
-            "A database's URL cannot be read: write postgresql://user:password@host:5432/database, "
+            f"{variable} cannot be read: write postgresql://user:password@host:5432/database, "
             "with %40 for an @ inside of a part, and only parameters that libpq knows."
         ) from None
     ours: dict[str, str | int] = {

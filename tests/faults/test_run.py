@@ -121,8 +121,8 @@ def test_a_taken_port_is_told_before_anything_starts(new_service: Service) -> No
     ("command", "url", "told"),
     [
         ("run", "postgresql://someone:secret@127.0.0.1:1/credit", "DATABASE_URL cannot be reached"),
-        ("run", "mysql://someone:secret@127.0.0.1/credit", "A database's URL cannot be read"),
-        ("api", "mysql://someone:secret@127.0.0.1/credit", "A database's URL cannot be read"),
+        ("run", "mysql://someone:secret@127.0.0.1/credit", "DATABASE_URL cannot be read"),
+        ("api", "mysql://someone:secret@127.0.0.1/credit", "DATABASE_URL cannot be read"),
     ],
 )
 def test_a_database_that_is_none_is_told_without_its_password(
@@ -133,6 +133,17 @@ def test_a_database_that_is_none_is_told_without_its_password(
     assert told in refused.stderr
     assert "secret" not in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.parametrize("variable", ["DATABASE_DIRECT_URL", "DATABASE_READ_URL"])
+def test_another_url_that_cannot_be_read_is_named_before_anything_starts(
+    new_service: Service, variable: str
+) -> None:
+    refused = new_service.command("run", **{variable: "mysql://someone:secret@127.0.0.1/credit"})
+    assert refused.returncode == 1
+    assert refused.stderr.startswith(f"credit-es: {variable} cannot be read: write postgresql://")
+    assert "secret" not in refused.stderr
+    assert not (new_service.folder / "state/postgres").exists()
 
 
 @pytest.mark.parametrize(
