@@ -56,6 +56,8 @@ def in_a_sentence(error: Exception) -> str | None:
             sentence = f"The role of DATABASE_URL may not do this: {_on_one_line(error)}."
         case BusyError():
             sentence = f"Somebody else holds what this needs, try again: {_on_one_line(error)}."
+        case UnicodeEncodeError(reason="surrogates not allowed"):
+            sentence = "What was given is no text in UTF-8: type it anew, in a terminal of UTF-8."
         case OSError() if error.errno in OF_FILES:
             sentence = _of_a_file(error)
         case _ if isinstance(error, TELLING):

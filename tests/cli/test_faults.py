@@ -90,6 +90,15 @@ def test_what_a_person_can_mend_is_a_sentence(
     assert "Errno" not in answer.err
 
 
+@pytest.mark.parametrize("option", ["--actor", "--reason"])
+def test_bytes_that_are_no_text_are_told_and_not_searched_for(
+    command: Command, lending: Lending, option: str
+) -> None:
+    answer = command("audit", "search", option, os.fsdecode(b"\xff\xfe"))
+    assert answer.code == 1
+    assert answer.err.startswith("credit-es: What was given is no text in UTF-8")
+
+
 @pytest.mark.parametrize(
     "words",
     [("audit", "verify"), ("audit", "backtest", "literal"), ("explain", "--all")],
