@@ -111,9 +111,7 @@ class InvalidError(ProblemError):
 
     def __init__(self, faults: Sequence[Fault]) -> None:
         detail = "The request has a fault." if len(faults) == 1 else "The request has faults."
-        super().__init__(
-            HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-fields", detail, faults=list(faults)
-        )
+        super().__init__(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-fields", detail, faults=faults)
 
 
 class TooLargeError(ProblemError):
@@ -199,8 +197,7 @@ def _where(what: str) -> str:
 def _declined(error: Exception) -> ProblemError:
     assert isinstance(error, DeclinedByPolicyError)
     reasons = " ".join(text for _, text in in_words(error.decision))
-    detail = f"{_sentence(error)} {reasons}"
-    return ProblemError(HTTPStatus.CONFLICT, "not-allowed", detail)
+    return ProblemError(HTTPStatus.CONFLICT, "not-allowed", f"{_sentence(error)} {reasons}")
 
 
 def _not_allowed(
@@ -315,13 +312,10 @@ def _http(
 ) -> None:
     """Word what falcon itself refuses: no route, no method, no form."""
     assert isinstance(error, falcon.HTTPError)
-    if error.headers:
-        resp.set_headers(error.headers)
-    detail = error.description
-    if isinstance(error, falcon.HTTPRouteNotFound):
-        detail = NOWHERE
-    elif isinstance(error, falcon.HTTPMethodNotAllowed):
-        detail = f"This path takes {resp.get_header('Allow')}: /docs shows how each is sent."
+    resp.set_headers(error.headers or {})
+    takes = f"This path takes {resp.get_header('Allow')}: /docs shows how each is sent."
+    told = {falcon.HTTPRouteNotFound: NOWHERE, falcon.HTTPMethodNotAllowed: takes}
+    detail = told.get(type(error), error.description)
     _write(req, resp, HTTPStatus(error.status_code), "", detail or "")
 
 
