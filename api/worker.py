@@ -9,7 +9,6 @@ import select
 import time
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from math import inf
 from socket import socket
 from threading import Thread
 from typing import Any, Final
@@ -45,6 +44,8 @@ REST_S: Final = 0.001
 REFUSE_S: Final = 2
 ONCE: Final = select.EPOLLIN | select.EPOLLONESHOT
 """Tell one thread, and nobody until it asks again."""
+IN_TURN: Final = ONCE | select.EPOLLOUT
+"""The same, but after those who wait already: a client can be written to at any time."""
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]
@@ -65,7 +66,6 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self._numbered: dict[int, TConn] = {}
         # gunicorn looks here whether so many are kept that a newcomer would find no room.
         self.keepalived_conns = self._awaited
-        self._last = inf
         self._threads: dict[int, Thread] = {}
         self._began: dict[int, float] = {}
         self._spare = 0
@@ -78,8 +78,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             for fileno in self._listeners:
                 self._listen(fileno)
         self.alive = False  # where the parent is gone, too
-        # Who was told to keep the connection may be sending the next request.
-        self._last = time.monotonic() + LINGER_S
+        for conn in list(self._awaited):
+            self._linger(conn)
         give_up = time.monotonic() + self.cfg.graceful_timeout
         while self._clients and time.monotonic() < give_up:
             self._tick()
@@ -120,9 +120,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self._want_threads()
         now = time.monotonic()
         for conn in list(self._awaited):
-            expired = min(conn.timeout, self._last) < now
             # Who sent a request in time waits for a thread, not we for them.
-            if expired and conn.sock.is_silent() and self._take(conn):
+            if conn.timeout < now and conn.sock.is_silent() and self._take(conn):
                 conn.close()
                 self._clients.discard(conn)
 
@@ -170,7 +169,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             conn = TConn(self.cfg, Connection(accepted), address, listener.getsockname())
             conn.data_ready = True
             self._clients.add(conn)
-            self._await(conn, self._ready.register)
+            self._await(conn, self._ready.register, ONCE)
         if len(self._clients) > 1:
             time.sleep(REST_S)
         self._listen(listener.fileno())
@@ -179,12 +178,18 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         if len(self._clients) < self.worker_connections:
             self._ready.modify(fileno, ONCE)
 
-    def _await(self, conn: TConn, tell_once: Callable[[int, int], None]) -> None:
+    def _await(self, conn: TConn, ask: Callable[[int, int], None], what: int) -> None:
         conn.set_timeout()
         fileno = conn.sock.fileno()
         self._numbered[fileno] = conn
         self._awaited.add(conn)
-        tell_once(fileno, ONCE)
+        if not self.alive:  # asked afterwards: whoever is not seen by ``run`` sees this
+            self._linger(conn)
+        ask(fileno, what)
+
+    def _linger(self, conn: TConn) -> None:
+        """Who was told to keep the connection may be sending the next request."""
+        conn.timeout = min(conn.timeout, time.monotonic() + LINGER_S)
 
     def _take(self, conn: TConn) -> bool:
         """Whether it is ours now to answer or to end: one thread's alone."""
@@ -195,16 +200,14 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         return True
 
     def _answer(self, conn: TConn) -> None:
-        """Answer the request that has arrived, and all that were sent along with it."""
-        more = True
-        while more:
-            conn.sock.await_request()
-            if not self.handle(conn):
-                conn.close(graceful=True)
-                self._clients.discard(conn)
-                return
-            more = conn.parser.unreader.buf.getvalue()
-        self._await(conn, self._ready.modify)
+        """Answer the request that has arrived; the next one, sent along with it, in its turn."""
+        conn.sock.await_request()
+        if self.handle(conn):
+            sent_along = conn.parser.unreader.buf.getvalue()
+            self._await(conn, self._ready.modify, IN_TURN if sent_along else ONCE)
+        else:
+            conn.close(graceful=True)
+            self._clients.discard(conn)
 
 
 def _unreadable(status: HTTPStatus, request_id: str) -> bytes:

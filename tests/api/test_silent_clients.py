@@ -156,6 +156,43 @@ def test_who_waits_for_a_thread_is_not_taken_for_silent(
             assert rest(one) == b""
 
 
+def test_who_sends_many_requests_at_once_waits_for_a_turn_like_all_others(
+    database_url: str, tables: str, redis_url: str, clients: ExitStack
+) -> None:
+    environment = environment_of(
+        database_url, tables, redis_url, CREDIT_API_WORKERS="1", CREDIT_API_THREADS="1"
+    )
+    many = 4_000
+    with serving(environment) as server, ThreadPoolExecutor(1) as readers:
+        greedy = connect(server, clients, b"")
+        last = ASK.replace(b"Host", b"Connection: close\r\nHost")
+        readers.submit(greedy.sendall, ASK * (many - 1) + last)
+        assert greedy.recv(100).startswith(b"HTTP/1.1 200")
+        assert answered_within(server, 1)
+        greedy.setblocking(False)
+        read = b""
+        with suppress(BlockingIOError):
+            while piece := greedy.recv(65536):
+                read += piece
+        assert read.count(b"HTTP/1.1 200") < many - 1
+        greedy.settimeout(20)
+        read += rest(greedy)
+        assert read.count(b"HTTP/1.1 200") == many - 1
+
+
+def test_who_is_answered_while_the_server_stops_may_ask_once_more(
+    database_url: str, tables: str, redis_url: str, clients: ExitStack
+) -> None:
+    with serving(environment_of(database_url, tables, redis_url), first=COMPUTING) as server:
+        kept = connect(server, clients, ASK.replace(b"Host", b"X-Compute: 2.3\r\nHost"))
+        time.sleep(0.1)
+        server.process.terminate()
+        assert b"Connection: keep-alive" in kept.recv(4096)
+        time.sleep(1.1)
+        kept.sendall(ASK)
+        assert b"Connection: close" in kept.recv(4096)
+
+
 def test_those_who_keep_connections_leave_room_for_others(
     database_url: str, tables: str, redis_url: str, clients: ExitStack
 ) -> None:
