@@ -5,10 +5,9 @@ from contextlib import closing
 from functools import partial
 from typing import TypeVar
 
-from credit_es.application import Lending
 from credit_es.audit.dossiers import Dossier, Progress, dossiers
 from credit_es.settings import Settings
-from credit_es.store.log import Log
+from credit_es.store.log import Log, primary_log
 from credit_es.store.replica import replica_log
 from projections.spread import Report, processes_for, spread
 
@@ -41,4 +40,4 @@ def _ask(settings: Settings, ask: Ask[T], part: int, parts: int, report: Report)
 
 def _log(settings: Settings) -> Log:
     """On the replica, where there is one: it is work. A second connection is for policies."""
-    return replica_log(settings, pool_size=2) or Lending(settings, pool_size=2).reader
+    return replica_log(settings, pool_size=2) or primary_log(settings, pool_size=2)

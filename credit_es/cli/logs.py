@@ -6,9 +6,7 @@ from typing import Final
 
 from credit_es.audit.logs import Logs
 from credit_es.settings import Settings
-from credit_es.store.database import Database
-from credit_es.store.log import Log
-from credit_es.store.recorder import LogRecorder
+from credit_es.store.log import primary_log
 from credit_es.store.replica import replica_log
 
 CONNECTIONS: Final = 2
@@ -18,15 +16,9 @@ CONNECTIONS: Final = 2
 @contextmanager
 def open_logs(settings: Settings) -> Iterator[Logs]:
     """Both, closed in the end; no connection is made before it is used."""
-    database = Database(
-        settings.database_url,
-        schema=settings.schema,
-        pool_size=CONNECTIONS,
-        prepared=settings.prepared_statements,
-    )
     logs = Logs(
-        primary=Log(LogRecorder(database)),
+        primary=primary_log(settings, pool_size=CONNECTIONS),
         replica=replica_log(settings, pool_size=CONNECTIONS),
     )
-    with closing(database), closing(logs.whole.database):
+    with closing(logs.primary.database), closing(logs.whole.database):
         yield logs

@@ -13,6 +13,8 @@ from psycopg.rows import TupleRow
 from psycopg.sql import SQL
 
 from credit_es.domain.events import Event
+from credit_es.settings import Settings
+from credit_es.store.database import Database
 from credit_es.store.mapper import Recorded, recorded
 from credit_es.store.recorder import LogRecorder
 
@@ -170,6 +172,17 @@ class Log:
         ):
             yield batch
             after = batch[-1].id
+
+
+def primary_log(settings: Settings, *, pool_size: int) -> Log:
+    """The log where it is written; connects when it is first asked."""
+    database = Database(
+        settings.database_url,
+        schema=settings.schema,
+        pool_size=pool_size,
+        prepared=settings.prepared_statements,
+    )
+    return Log(LogRecorder(database))
 
 
 def _placed(stream_id: UUID, row: TupleRow) -> Placed:
