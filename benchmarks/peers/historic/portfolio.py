@@ -52,8 +52,7 @@ def ask(instant: datetime, on: date) -> dict[str, Any]:
     """Count the loans as they were known."""
     from benchmarks.peers.historic.models import Loan  # noqa: PLC0415
     from credit_es.domain.standing import (  # noqa: PLC0415
-        installments_due,
-        installments_on_time,
+        due_and_on_time,
         outstanding_principal,
         status_of,
     )
@@ -68,8 +67,9 @@ def ask(instant: datetime, on: date) -> dict[str, Any]:
         sums[0] += 1
         sums[1] += loan.amount
         sums[2] += left or 0
-        sums[3] += installments_due(loan, on)
-        sums[4] += installments_on_time(loan, on)
+        due, on_time = due_and_on_time(loan, on)
+        sums[3] += due
+        sums[4] += on_time
     return {
         "seconds": time.monotonic() - started,
         "loans": sum(each[0] for each in cells.values()),
