@@ -24,6 +24,8 @@ from credit_es.domain.errors import (
 )
 from credit_es.domain.loan import Loan
 from credit_es.domain.review import Application, Status
+from credit_es.store import arrays
+from credit_es.store.calls import Call
 from credit_es.store.database import Database
 from credit_es.store.mapper import application_stream, customer_stream, loan_stream
 from projections.applications import APPLICATIONS
@@ -39,14 +41,14 @@ TAIL: Final = (
 )
 LOAN: Final = SQL(
     "SELECT {loan_columns}, lt.tail, {customer_columns}, ct.tail"
-    " FROM (SELECT %s::uuid AS stream_id) k"
+    " FROM (SELECT $1::uuid AS stream_id) k"
     " LEFT JOIN {loans} l ON l.stream_id = k.stream_id"
     " LEFT JOIN {customers} c ON c.number = l.customer_number"
     " CROSS JOIN LATERAL (" + TAIL + "k.stream_id AND e.version > coalesce(l.version, 0)) lt"
     " CROSS JOIN LATERAL (" + TAIL + "c.stream_id AND e.version > c.version) ct"
 )
 CUSTOMER: Final = (
-    "SELECT {customer_columns}, ct.tail FROM (SELECT %s::uuid AS stream_id) k"
+    "SELECT {customer_columns}, ct.tail FROM (SELECT $1::uuid AS stream_id) k"
     " LEFT JOIN {customers} c ON c.stream_id = k.stream_id"
     " CROSS JOIN LATERAL (" + TAIL + "k.stream_id AND e.version > coalesce(c.version, 0)) ct"
 )
@@ -55,11 +57,11 @@ CUSTOMER_AND_LOANS: Final = SQL(
     "SELECT c.*, {no_loan} FROM (" + CUSTOMER + ") c"
     " UNION ALL SELECT {no_customer}, {loan_columns}, lt.tail FROM {loans} l"
     " CROSS JOIN LATERAL (" + TAIL + "l.stream_id AND e.version > l.version) lt"
-    " WHERE l.customer_number = %s"
+    " WHERE l.customer_number = $2::int8"
 )
 LOANS_BY_STREAM: Final = SQL(
     "SELECT k.number, {loan_columns}, lt.tail"
-    " FROM unnest(%s::bigint[], %s::uuid[]) k (number, stream_id)"
+    " FROM unnest($1::int8[], $2::uuid[]) k (number, stream_id)"
     " LEFT JOIN {loans} l ON l.stream_id = k.stream_id"
     " CROSS JOIN LATERAL (" + TAIL + "k.stream_id AND e.version > coalesce(l.version, 0)) lt"
 )
@@ -69,7 +71,7 @@ BY_PHONE: Final = SQL(
 )
 
 APPLICATION: Final = SQL(
-    "SELECT {application_columns}, t.tail FROM (SELECT %s::uuid AS stream_id) k"
+    "SELECT {application_columns}, t.tail FROM (SELECT $1::uuid AS stream_id) k"
     " LEFT JOIN {applications} a ON a.stream_id = k.stream_id"
     " CROSS JOIN LATERAL (" + TAIL + "k.stream_id AND e.version > coalesce(a.version, 0)) t"
 )
@@ -116,12 +118,12 @@ class ReadModel:
     def __init__(self, database: Database, lists: Database | None = None) -> None:
         self._database = database
         self._lists = lists or database
-        self._loan = self._statement(LOAN)
-        self._customer = self._statement(SQL(CUSTOMER))
-        self._customer_and_loans = self._statement(CUSTOMER_AND_LOANS)
-        self._loans_by_stream = self._statement(LOANS_BY_STREAM)
+        self._loan = Call(self._statement(LOAN))
+        self._customer = Call(self._statement(SQL(CUSTOMER)))
+        self._customer_and_loans = Call(self._statement(CUSTOMER_AND_LOANS))
+        self._loans_by_stream = Call(self._statement(LOANS_BY_STREAM))
         self._by_phone = self._statement(BY_PHONE)
-        self._application = self._statement(APPLICATION)
+        self._application = Call(self._statement(APPLICATION))
         self._application_pages = {
             status: self._statement(APPLICATION_PAGE, chosen) for status, chosen in CHOSEN.items()
         }
@@ -141,12 +143,8 @@ class ReadModel:
 
         Loans that only the tail of the customer's stream names take a second statement.
         """
-        stream = customer_stream(customer_number)
-        rows = self._database.run(
-            lambda conn: conn.execute(
-                self._customer_and_loans, (stream, customer_number), prepare=True
-            ).fetchall()
-        )
+        values = (customer_stream(customer_number).bytes, arrays.INT8.pack(customer_number))
+        rows = self._database.run(lambda conn: self._customer_and_loans.rows(conn, values))
         at = len(CUSTOMERS.columns)
         own = next(row for row in rows if row[at] is None)
         customer = _caught_up(CUSTOMERS, own[:at], customer_number)
@@ -199,12 +197,9 @@ class ReadModel:
         # A replica cannot tell a quiet primary from one it no longer hears: ask the primary itself.
         return rows, self._database.run(lambda conn: lag(conn, schema, position))
 
-    def _row(self, statement: bytes, stream: UUID) -> TupleRow:
+    def _row(self, call: Call, stream: UUID) -> TupleRow:
         """One stream's row and the tail behind it; there always is one, of nulls if need be."""
-        row = self._database.run(
-            lambda conn: conn.execute(statement, (stream,), prepare=True).fetchone()
-        )
-        assert row is not None
+        (row,) = self._database.run(lambda conn: call.rows(conn, (stream.bytes,)))
         return row
 
     def _customer_alone(self, customer_number: int) -> Customer:
@@ -217,12 +212,8 @@ class ReadModel:
     def _late(self, numbers: Sequence[int]) -> Iterable[Loan]:
         if not numbers:
             return
-        streams = [loan_stream(number) for number in numbers]
-        rows = self._database.run(
-            lambda conn: conn.execute(
-                self._loans_by_stream, (list(numbers), streams), prepare=True
-            ).fetchall()
-        )
+        values = (arrays.int8s(numbers), arrays.uuids(map(loan_stream, numbers)))
+        rows = self._database.run(lambda conn: self._loans_by_stream.rows(conn, values))
         for number, *row in rows:
             loan = _caught_up(LOANS, row, number)
             if loan is not None:

@@ -18,7 +18,7 @@ from psycopg.rows import TupleRow, tuple_row
 from psycopg.sql import SQL, Identifier
 
 from credit_es.settings import SettingsError
-from credit_es.store import arrays
+from credit_es.store.calls import Call
 
 T = TypeVar("T")
 
@@ -130,7 +130,6 @@ def configure(*, prepared: bool | None) -> Callable[[Connection[Any]], None]:
 
     def after_connect(conn: Connection[Any]) -> None:
         conn.autocommit = True
-        arrays.register(conn)
         pooled = is_pooled(conn)
         if not (prepared if prepared is not None else not pooled):
             conn.prepare_threshold = None
@@ -167,6 +166,10 @@ class Database(PostgresDatastore):
 
     def register_type_adapters(self) -> None:
         """Nothing to register: the log has no composite types."""
+
+    def call(self, statement: SQL) -> Call:
+        """``statement`` in this schema, as requests make it."""
+        return Call(self.sql(statement))
 
     def sql(self, statement: SQL) -> bytes:
         """``statement`` in this schema; kept by who runs it often, so that psycopg caches it."""

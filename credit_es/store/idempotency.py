@@ -4,7 +4,7 @@ Kept are successful outcomes, per actor and path, for 24 hours. An outcome is wh
 to, as JSON; the caller words it anew, so the same outcome gives the same answer.
 """
 
-from typing import Final
+from typing import Final, cast
 
 from eventsourcing.persistence import IntegrityError
 from msgspec import Struct
@@ -13,15 +13,16 @@ from psycopg.sql import SQL
 from credit_es.store.database import Database
 
 APPEND_ONCE: Final = SQL(
-    "SELECT {schema}.append_once(%b, %b, %b, %b::bytea, %b::bytea,"
-    " %b::uuid[], %b::int8[], %b::text[], %b::bytea[])"
+    "SELECT {schema}.append_once($1::text, $2::text, $3::text, $4::bytea, $5::bytea,"
+    " $6::uuid[], $7::int8[], $8::text[], $9::bytea[])"
 )
 # The message makes an answer that is found wait for the synchronous standbys, as its append did or
 # should have done (store/recorder.py).
 KEPT: Final = SQL(
     "SELECT digest, outcome, pg_logical_emit_message(true, 'credit-es', '')"
     " FROM {schema}.idempotency_keys"
-    " WHERE actor = %s AND path = %s AND key = %s AND kept_at >= now() - interval '24 hours'"
+    " WHERE actor = $1::text AND path = $2::text AND key = $3::text"
+    " AND kept_at >= now() - interval '24 hours'"
 )
 EXPIRE: Final = SQL(
     "DELETE FROM {schema}.idempotency_keys WHERE kept_at < now() - interval '24 hours'"
@@ -40,6 +41,11 @@ class Once(Struct, frozen=True, kw_only=True):
     key: str
     digest: bytes
 
+    @property
+    def columns(self) -> tuple[bytes, bytes, bytes]:
+        """Its key, in Postgres's binary form."""
+        return self.actor.encode(), self.path.encode(), self.key.encode()
+
 
 class Kept(Struct, frozen=True, kw_only=True):
     """A request and what it came to."""
@@ -48,10 +54,9 @@ class Kept(Struct, frozen=True, kw_only=True):
     outcome: bytes
 
     @property
-    def columns(self) -> tuple[str, str, str, bytes, bytes]:
-        """Its row, in the order of ``append_once``."""
-        once = self.request
-        return (once.actor, once.path, once.key, once.digest, self.outcome)
+    def columns(self) -> tuple[bytes, ...]:
+        """Its row, in the order of ``append_once`` and Postgres's binary form."""
+        return (*self.request.columns, self.request.digest, self.outcome)
 
 
 class IdempotencyKeys:
@@ -59,7 +64,7 @@ class IdempotencyKeys:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._kept = database.sql(KEPT)
+        self._kept = database.call(KEPT)
         self._expire = database.sql(EXPIRE)
 
     def outcome(self, once: Once) -> bytes | None:
@@ -67,16 +72,13 @@ class IdempotencyKeys:
 
         Raises ``KeyReusedError`` where the key stands for another request.
         """
-        values = (once.actor, once.path, once.key)
-        row = self._database.run(
-            lambda conn: conn.execute(self._kept, values, prepare=True).fetchone()
-        )
-        if row is None:
+        rows = self._database.run(lambda conn: self._kept.rows(conn, once.columns))
+        if not rows:
             return None
-        if row[0] != once.digest:
+        ((digest, outcome, _),) = rows
+        if digest != once.digest:
             raise KeyReusedError(once.key)
-        outcome: bytes = row[1]
-        return outcome
+        return cast("bytes", outcome)
 
     def expire(self) -> int:
         """Forget what is older than 24 hours; returns how many."""

@@ -38,7 +38,7 @@ from credit_es.store.database import (
 )
 from credit_es.store.idempotency import APPEND_ONCE, Kept
 
-APPEND: Final = SQL("SELECT {schema}.append(%b::uuid[], %b::int8[], %b::text[], %b::bytea[])")
+APPEND: Final = SQL("SELECT {schema}.append($1::uuid[], $2::int8[], $3::text[], $4::bytea[])")
 SAFE_POSITION: Final = SQL("SELECT {schema}.safe_position(%b::int8)")
 EVENTS: Final = (
     "SELECT stream_id, version, topic, state FROM {schema}.events WHERE stream_id = %s"
@@ -78,8 +78,8 @@ class LogRecorder(PostgresApplicationRecorder):
         assert isinstance(datastore, Database)
         self.sql_create_statements.clear()
         self.database = datastore
-        self._append = datastore.sql(APPEND)
-        self._append_once = datastore.sql(APPEND_ONCE)
+        self._append = datastore.call(APPEND)
+        self._append_once = datastore.call(APPEND_ONCE)
         self._safe_position = datastore.sql(SAFE_POSITION)
         self._events = {False: datastore.sql(EVENTS_UP), True: datastore.sql(EVENTS_DOWN)}
         self._notifications = datastore.sql(NOTIFICATIONS)
@@ -137,18 +137,17 @@ class LogRecorder(PostgresApplicationRecorder):
             arrays.texts(e.topic for e in events),
             arrays.byteas(e.state for e in events),
         )
-        statement, values = (
+        append, values = (
             (self._append_once, once.columns + columns) if once else (self._append, columns)
         )
         if beside is None:
-            row = conn.execute(statement, values, prepare=True).fetchone()
+            rows = append.rows(conn, values)
         else:
             with transaction(conn) as cursor:
                 beside(cursor)
-                row = cursor.execute(statement, values).fetchone()
-        assert row is not None
-        positions: list[int] = row[0]
-        return positions
+                rows = append.rows(conn, values)
+        ((positions,),) = rows
+        return cast("list[int]", positions)
 
     def _own(self, events: Sequence[StoredEvent]) -> list[int] | None:
         """The positions of exactly these events, None where a stored one is another."""

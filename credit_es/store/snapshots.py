@@ -28,10 +28,10 @@ EVERY: Final = 50
 # server knows of the tables. As a join, planned for an empty table, it read the whole stream.
 LOAD: Final = SQL(
     "SELECT i.n, true, s.version, s.state"
-    " FROM unnest(%(ids)b::uuid[], %(definitions)b::int8[]) WITH ORDINALITY i (id, definition, n)"
+    " FROM unnest($1::uuid[], $2::int8[]) WITH ORDINALITY i (id, definition, n)"
     " JOIN {schema}.snapshots s ON s.stream_id = i.id AND s.definition = i.definition"
     " UNION ALL SELECT i.n, false, e.version, e.state"
-    " FROM unnest(%(ids)b::uuid[], %(definitions)b::int8[]) WITH ORDINALITY i (id, definition, n)"
+    " FROM unnest($1::uuid[], $2::int8[]) WITH ORDINALITY i (id, definition, n)"
     " LEFT JOIN {schema}.snapshots s ON s.stream_id = i.id AND s.definition = i.definition"
     " CROSS JOIN LATERAL (SELECT version, state FROM {schema}.events"
     " WHERE stream_id = i.id AND version > coalesce(s.version, 0) ORDER BY version) e"
@@ -104,7 +104,7 @@ class Aggregates(Generic[State]):
         self._evolve = evolve
         self._definition = definition
         self._decoder = msgspec.json.Decoder(kind)
-        self._load = database.sql(LOAD)
+        self._load = database.call(LOAD)
         self._save = database.sql(SAVE)
         self._forget = database.sql(FORGET)
 
@@ -123,10 +123,8 @@ class Aggregates(Generic[State]):
         ids = [*stream_ids, *of_others]
         own = len(stream_ids)
         definitions = [self._definition] * own + [others._definition] * len(of_others)
-        values = {"ids": arrays.uuids(ids), "definitions": arrays.int8s(definitions)}
-        rows = self._database.run(
-            lambda conn: conn.execute(self._load, values, prepare=True).fetchall()
-        )
+        values = (arrays.uuids(ids), arrays.int8s(definitions))
+        rows = self._database.run(lambda conn: self._load.rows(conn, values))
         histories: list[History] = [[] for _ in ids]
         for place, *stored in rows:
             histories[place - 1].append(tuple(stored))

@@ -10,6 +10,7 @@ from credit_es.domain.errors import UnknownApplicationError, UnknownCustomerErro
 from credit_es.domain.policy import ReferRules
 from credit_es.domain.review import Application
 from credit_es.reviewing import Reviewing
+from credit_es.store import arrays
 from credit_es.store.mapper import customer_stream
 from projections import projector, status
 from projections.applications import APPLICATIONS
@@ -197,9 +198,8 @@ def test_a_long_tail_of_a_customer_comes_once_and_not_with_every_loan(house: Hou
         "SELECT sum(length(state)) FROM {s}.events WHERE stream_id = %s", customer_stream(number)
     )[0]
     with house.lending.database.connection() as conn:
-        rows = conn.execute(
-            house.reads._customer_and_loans, (customer_stream(number), number)
-        ).fetchall()
+        values = (customer_stream(number).bytes, arrays.INT8.pack(number))
+        rows = house.reads._customer_and_loans.rows(conn, values)
     assert (
         sum(len(state) for row in rows for cell in row if _is_tail(cell) for state in cell) == tail
     )

@@ -9,8 +9,10 @@ from psycopg import Connection
 from psycopg.rows import TupleRow
 
 from credit_es.store import arrays
+from credit_es.store.calls import Call
 
 INT8 = st.integers(-(2**63), 2**63 - 1)
+GIVEN_BACK = Call(b"SELECT $1::uuid[], $2::int8[], $3::text[], $4::bytea[]")
 ASCII = st.text(st.characters(min_codepoint=1, max_codepoint=127), max_size=40)
 
 
@@ -28,18 +30,15 @@ def test_what_is_sent_is_what_arrives(
     texts: list[str],
     byteas: list[bytes],
 ) -> None:
-    arrays.register(conn)
-    same = "SELECT %b::uuid[] = %b::uuid[], %b::int8[] = %b::int8[], %b::text[] = %b::text[]"
-    same += ", %b::bytea[] = %b::bytea[]"
-    values = (
-        *(arrays.uuids(uuids), uuids),
-        *(arrays.int8s(int8s), int8s),
-        *(arrays.texts(texts), texts),
-        *(arrays.byteas(byteas), byteas),
-    )
-    for prepare in (False, True):
-        found = conn.execute(same.encode(), values, prepare=prepare).fetchone()
-        assert found == (True, True, True, True)
+    values = [
+        arrays.uuids(uuids),
+        arrays.int8s(int8s),
+        arrays.texts(texts),
+        arrays.byteas(byteas),
+    ]
+    for threshold in (5, None):
+        conn.prepare_threshold = threshold
+        assert GIVEN_BACK.rows(conn, values) == [(uuids, int8s, texts, byteas)]
 
 
 def test_a_text_that_an_encoding_could_change_is_refused() -> None:

@@ -13,8 +13,9 @@ from msgspec.structs import replace
 from psycopg import Connection
 from psycopg.rows import TupleRow
 
+from credit_es.store.arrays import byteas, int8s, texts, uuids
 from credit_es.store.database import Database
-from credit_es.store.idempotency import IdempotencyKeys, Kept, KeyReusedError, Once
+from credit_es.store.idempotency import APPEND_ONCE, IdempotencyKeys, Kept, KeyReusedError, Once
 from credit_es.store.recorder import LogRecorder
 from tests.store.given import stored
 
@@ -111,13 +112,12 @@ def test_a_second_caller_in_flight_waits_for_the_first(
     *,
     first_commits: bool,
 ) -> None:
-    append = (
-        f"SELECT {recorder.database.schema}.append_once(%s, %s, %s, %s, %s,"
-        " %s::uuid[], '{1}', '{t}', ARRAY[''::bytea])"
-    )
+    append = recorder.database.call(APPEND_ONCE)
+    event = (uuids([uuid4()]), int8s([1]), texts(["t"]), byteas([b""]))
     second = Kept(request=ONCE, outcome=b"of the second")
     with psycopg.connect(database_url) as first, ThreadPoolExecutor(1) as pool:
-        first.execute(append.encode(), (*KEPT.columns, [uuid4()]))
+        first.execute("BEGIN")
+        append.rows(first, KEPT.columns + event)
         started = threading.Event()
 
         def append_too() -> None:
