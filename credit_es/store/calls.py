@@ -13,10 +13,12 @@ import psycopg
 from psycopg import Connection, abc
 from psycopg.adapt import Transformer
 from psycopg.errors import error_from_result
-from psycopg.pq import ExecStatus, Format
+from psycopg.pq import DiagnosticField, ExecStatus, Format, TransactionStatus
 from psycopg.pq.abc import PGresult
 from psycopg.rows import TupleRow
 
+GONE: Final = b"26000"
+"""No such statement: psycopg lets go of all where a transaction is rolled back."""
 _NUMBERS: Final = count(1)
 
 
@@ -31,23 +33,29 @@ class Call:
     def rows(self, conn: Connection[Any], values: Sequence[bytes]) -> list[TupleRow]:
         """Make it; ``values`` are in Postgres's binary form. Raises what a cursor would raise."""
         server = conn.pgconn
-        loader = self._loaders.get(conn)
-        if loader is None:
-            if conn.prepare_threshold is not None:
-                prepared = server.prepare(self._name, self.statement)
-                if prepared.status != ExecStatus.COMMAND_OK:
-                    raise _error(conn, prepared)
-            # Of no connection: what its key can be reached from is never forgotten.
-            loader = self._loaders[conn] = Transformer()
         formats = [Format.BINARY] * len(values)
-        if conn.prepare_threshold is None:
+        # In a transaction a statement that is gone would be the end of it, and of what it did.
+        if conn.prepare_threshold is None or server.transaction_status != TransactionStatus.IDLE:
+            loader: abc.Transformer = Transformer()
             result = server.exec_params(self.statement, values, None, formats, Format.BINARY)
         else:
+            loader = self._loaders.get(conn) or self._prepare(conn)
             result = server.exec_prepared(self._name, values, formats, Format.BINARY)
+            if result.error_field(DiagnosticField.SQLSTATE) == GONE:
+                self._prepare(conn)
+                result = server.exec_prepared(self._name, values, formats, Format.BINARY)
         if result.status != ExecStatus.TUPLES_OK:
             raise _error(conn, result)
         loader.set_pgresult(result)
         return loader.load_rows(0, result.ntuples, tuple)
+
+    def _prepare(self, conn: Connection[Any]) -> abc.Transformer:
+        prepared = conn.pgconn.prepare(self._name, self.statement)
+        if prepared.status != ExecStatus.COMMAND_OK:
+            raise _error(conn, prepared)
+        # Of no connection: what its key can be reached from is never forgotten.
+        loader = self._loaders[conn] = Transformer()
+        return loader
 
 
 def _error(conn: Connection[Any], result: PGresult) -> psycopg.Error:

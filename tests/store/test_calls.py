@@ -68,6 +68,22 @@ def test_inside_a_transaction_it_is_rolled_back_with_it(conn: Connection[TupleRo
     assert conn.execute("SELECT number FROM kept").fetchall() == [(2,)]
 
 
+def test_statements_that_somebody_let_go_of_are_prepared_again(conn: Connection[TupleRow]) -> None:
+    one, fresh = Call(b"SELECT 1::int8"), Call(b"SELECT 2::int8")
+    assert one.rows(conn, ()) == [(1,)]
+    conn.execute("DEALLOCATE ALL")
+    assert one.rows(conn, ()) == [(1,)]
+    # psycopg does the same, at its next statement, behind a transaction that was rolled back.
+    conn.execute("SELECT 3", prepare=True)
+    with conn.transaction(force_rollback=True):
+        pass
+    with conn.transaction():
+        conn.execute("SELECT 3")
+        assert one.rows(conn, ()) == [(1,)]
+        assert fresh.rows(conn, ()) == [(2,)]
+    assert one.rows(conn, ()) == [(1,)]
+
+
 def end_backend(server: RunningServer, conn: Connection[TupleRow]) -> None:
     with psycopg.connect(server.url, autocommit=True) as other:
         other.execute("SELECT pg_terminate_backend(%s, 5000)", (conn.info.backend_pid,))
