@@ -1,7 +1,7 @@
 """Workbooks into the log: request an ingestion, record what its rows say, close it with a report.
 
 The rows are decided customer by customer and appended in batches of about 500 facts, so that live
-calls go on meanwhile; while one batch is appended the next is decided. A customer whom a live call
+calls go on meanwhile; while some batches are appended the next is decided. A customer whom somebody
 moved meanwhile is decided again alone, and the others of the batch stand. A job may run twice or
 die half-way: what the log holds already is found, and the log ends the same.
 """
@@ -19,35 +19,26 @@ from eventsourcing.persistence import IntegrityError
 from credit_es.application import CONTEND_S, By, ContendedError, Decided, Lending
 from credit_es.domain.cells import Finding
 from credit_es.domain.events import (
-    CustomerImported,
-    CustomerRegistered,
-    CustomerRestated,
-    Event,
     IngestionFailed,
     IngestionFinished,
     IngestionRequested,
-    LoanImported,
-    LoanRestated,
-    LoansImported,
 )
 from credit_es.domain.histories import History, Ingestion, ReadSheet, batches, histories
 from credit_es.domain.importing import (
     Fate,
     Import,
-    Known,
-    RestatedRow,
     counts,
     decide_import,
     first_claims,
     wanted_number,
 )
-from credit_es.domain.restating import last_said
 from credit_es.domain.rows import CustomerRow, LoanRow
+from credit_es.lookup import Lookup
 from credit_es.store.idempotency import Once
 from credit_es.store.ingestions import Ingestions, Job, Report, Upload
-from credit_es.store.mapper import customer_stream, loan_stream, topic
 
-STREAMS_A_QUERY: Final = 5_000
+RECORDERS: Final = 3
+"""Batches that are recorded at once: while one's commit is flushed, another is encoded."""
 
 Progress = Callable[[int, int], None]
 """Called with the rows done and the rows to do."""
@@ -133,8 +124,8 @@ class Importing:
         done = 0
         progress(done, total)
         all_batches = batches(histories(customers.rows, loans.rows))
-        with ThreadPoolExecutor(1, "deciding") as ahead:
-            for batch, imports in run.over(all_batches, ahead):
+        with ThreadPoolExecutor(RECORDERS, "recording") as pool:
+            for batch, imports in run.over(all_batches, pool):
                 for imported in imports:
                     fates[0].update(imported.customers)
                     fates[1].update(imported.loans)
@@ -185,45 +176,54 @@ class Importing:
 
 
 class _Run:
-    """One run of one job: which numbers its loans ask for, and what the log holds meanwhile."""
+    """One run of one job: which numbers its loans ask for, and what the log holds meanwhile.
+
+    What the log held at the start is asked at once. Whoever else is at work takes versions that
+    this run wants, and loses it a race: from then on each batch is looked up when it is decided.
+    """
 
     def __init__(self, lending: Lending, job: Job, ingestion: Ingestion) -> None:
         self._lending = lending
         self._job = job
         self._ingestion = ingestion
-        self._claims = first_claims(self._loans_of_somebody())
+        self._raced = False
+        self._lookup = Lookup(lending.reader, ingestion)
+        kinds = self._lookup.kinds_of_customers()
+        self._there = set(kinds)
+        self._claims = first_claims(self._lookup.loans_of_somebody(kinds))
+        self._taken = self._lookup.taken(self._claims)
         if not job.check_only:
             self._pass_by_numbers()
 
     def over(
-        self, batches: Iterable[Sequence[History]], ahead: Executor
+        self, batches: Iterable[Sequence[History]], pool: Executor
     ) -> Iterator[tuple[Sequence[History], list[Import]]]:
-        """Record batch after batch, while ``ahead`` decides the next one.
+        """Decide batch after batch, while ``pool`` records those that are decided.
 
         Batches share no customer, so what one records decides nothing in another.
         """
         waiting: deque[tuple[Sequence[History], Future[list[Import]]]] = deque()
         for batch in batches:
-            waiting.append((batch, ahead.submit(self._decide, batch)))
-            if len(waiting) > 1:
-                yield self._recorded(*waiting.popleft())
-        while waiting:
-            yield self._recorded(*waiting.popleft())
+            imports = self._decide(batch, look=self._raced)
+            waiting.append((batch, pool.submit(self._recorded, batch, imports)))
+            if len(waiting) > RECORDERS:
+                first, recorded = waiting.popleft()
+                yield first, recorded.result()
+        for batch, recorded in waiting:
+            yield batch, recorded.result()
 
-    def _recorded(
-        self, batch: Sequence[History], decided: Future[list[Import]]
-    ) -> tuple[Sequence[History], list[Import]]:
-        imports = decided.result()
+    def _recorded(self, batch: Sequence[History], imports: list[Import]) -> list[Import]:
         if not self._job.check_only:
             facts = [imported.facts for imported in imports]
             for place in self._lending.record_many(facts, _by(self._job)):
+                self._raced = True
                 imports[place] = self._alone(batch[place])
-        return batch, imports
+        return imports
 
     def _alone(self, history: History) -> Import:
         give_up = time.monotonic() + CONTEND_S
         while True:
-            (imported,) = self._decide([history])
+            (imported,) = self._decide([history], look=True)
             try:
                 self._lending.record(imported.facts, _by(self._job))
             except IntegrityError as lost:
@@ -232,14 +232,11 @@ class _Run:
             else:
                 return imported
 
-    def _decide(self, batch: Sequence[History]) -> list[Import]:
-        wanted = {
-            loan_stream(number): number
-            for history in batch
-            for row in history.loans
-            if (number := wanted_number(row.source_loan_id))
-        }
-        taken = {wanted[stream] for stream in self._lending.reader.first_topics(wanted)}
+    def _decide(self, batch: Sequence[History], *, look: bool) -> list[Import]:
+        """Decide on what the log held at the start, or ``look`` what it holds now."""
+        taken = self._taken
+        if look:
+            taken = self._lookup.taken(row.source_loan_id for each in batch for row in each.loans)
 
         def number_for(row: LoanRow) -> int:
             number = wanted_number(row.source_loan_id)
@@ -248,81 +245,13 @@ class _Run:
                 return number
             return 0 if self._job.check_only else self._lending.numbers.take("loan")
 
-        known = self._known(batch)
+        known = self._lookup.known(
+            each.customer_number for each in batch if look or each.customer_number in self._there
+        )
         return [
             decide_import(self._ingestion, history, known.get(history.customer_number), number_for)
             for history in batch
         ]
-
-    def _known(self, batch: Sequence[History]) -> dict[int, Known]:
-        """What the log holds of these customers, with the loans that imports brought them."""
-        reader = self._lending.reader
-        streams = reader.excerpts(
-            (customer_stream(history.customer_number) for history in batch),
-            [topic(LoansImported), topic(CustomerRestated)],
-        )
-        named = {
-            loan.loan_number
-            for excerpt in streams.values()
-            for fact in excerpt.facts
-            if isinstance(fact, LoansImported)
-            for loan in fact.loans
-        }
-        loans: dict[int, dict[str, LoanImported]] = {}
-        versions: dict[int, int] = {}
-        recorded: set[RestatedRow] = set()
-        streams_of_loans = (
-            reader.excerpts(map(loan_stream, named), [topic(LoanRestated)]) if named else {}
-        )
-        for excerpt in streams_of_loans.values():
-            loan, *later = excerpt.facts
-            assert isinstance(loan, LoanImported)
-            said = last_said(loan, self._of_others(later, recorded))
-            loans.setdefault(loan.customer_number, {})[loan.source_loan_id] = said
-            versions[loan.loan_number] = excerpt.version
-        known: dict[int, Known] = {}
-        for excerpt in streams.values():
-            first, *later = excerpt.facts
-            assert isinstance(first, CustomerImported | CustomerRegistered)
-            others = list(self._of_others(later, recorded))
-            known[first.customer_number] = Known(
-                version=excerpt.version,
-                imported=(
-                    last_said(first, others) if isinstance(first, CustomerImported) else None
-                ),
-                loans=loans.get(first.customer_number, {}),
-                loan_versions=versions,
-                restated=frozenset(recorded),
-            )
-        return known
-
-    def _of_others(
-        self, facts: Iterable[Event], recorded: set[RestatedRow]
-    ) -> Iterator[CustomerRestated | LoanRestated]:
-        """The restatements of other ingestions; the rows of this one's own are ``recorded``."""
-        for fact in facts:
-            if not isinstance(fact, CustomerRestated | LoanRestated):
-                continue
-            if fact.source.ingestion_id == self._ingestion.ingestion_id:
-                recorded.add((type(fact), fact.source.row))
-            else:
-                yield fact
-
-    def _loans_of_somebody(self) -> Iterator[LoanRow]:
-        """The rows whose customer this workbook or the log knows; others claim no number."""
-        loans = self._ingestion.loans.rows
-        given = {row.number for row in self._ingestion.customers.rows}
-        asked = sorted(given.union(row.customer_number for row in loans))
-        kinds: dict[UUID, str] = {}
-        for some in _slices([customer_stream(number) for number in asked], STREAMS_A_QUERY):
-            kinds |= self._lending.reader.first_topics(some)
-        imported = topic(CustomerImported)
-        somebody = {
-            number
-            for number in asked
-            if kinds.get(customer_stream(number), imported if number in given else "") == imported
-        }
-        return (row for row in loans if row.customer_number in somebody)
 
     def _pass_by_numbers(self) -> None:
         numbers = self._lending.numbers
@@ -340,8 +269,3 @@ def _by(job: Job) -> By:
         correlation_id=job.correlation_id,
         causation_id=f"ingestion/{job.ingestion_id}",
     )
-
-
-def _slices(items: Sequence[UUID], size: int) -> Iterator[Sequence[UUID]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]

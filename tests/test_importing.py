@@ -1,7 +1,7 @@
 """Importing rows into the log: one job once, twice, half-way, and beside live calls."""
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -23,13 +23,14 @@ from credit_es.domain.events import (
     LoanImported,
     LoansImported,
 )
+from credit_es.domain.histories import History, Ingestion
+from credit_es.domain.importing import Import, Known, decide_import
 from credit_es.domain.rows import CustomerRow, LoanRow
 from credit_es.domain.values import Counts, ImportedLoan, Source
 from credit_es.importing import Importing
 from credit_es.store.database import StoreUnavailableError
 from credit_es.store.idempotency import Once
 from credit_es.store.ingestions import Job, QueuedIngestion, Report, Upload
-from credit_es.store.log import Excerpt
 from credit_es.store.mapper import DECODER, Entry
 from tests.store.given import ASHA, BY, asks, settings
 from tests.test_application import assert_some_order_explains
@@ -195,47 +196,41 @@ def test_many_customers_are_appended_in_batches_with_progress(
     assert told == [(0, 80), (20, 80), (40, 80), (60, 80), (80, 80)]
 
 
-def test_while_a_batch_is_appended_the_next_one_is_decided(
+def test_batches_are_appended_at_once_while_the_next_one_is_decided(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(histories, "FACTS_A_BATCH", 10)
-    record_many, excerpts = house.lending.record_many, house.lending.reader.excerpts
-    asked, second = 0, threading.Event()
-
-    def deciding(stream_ids: Iterable[UUID], topics: Sequence[str]) -> dict[UUID, Excerpt]:
-        nonlocal asked
-        asked += 1
-        if asked == 2:
-            second.set()
-        return excerpts(stream_ids, topics)
+    record_many, together = house.lending.record_many, threading.Barrier(importing.RECORDERS)
 
     def waiting(groups: Sequence[Facts], by: By) -> list[int]:
-        assert second.wait(10)
+        together.wait(10)
         return record_many(groups, by)
 
-    monkeypatch.setattr(house.lending.reader, "excerpts", deciding)
     monkeypatch.setattr(house.lending, "record_many", waiting)
-    report = house.run(house.job(), [customer_row(n, row=n) for n in range(1, 21)], [])
-    assert report.customers == Counts(read=20, recorded=20)
+    customers = [customer_row(n, row=n) for n in range(1, 5 * importing.RECORDERS + 1)]
+    report = house.run(house.job(), customers, [])
+    assert report.customers == Counts(read=len(customers), recorded=len(customers))
 
 
-def test_what_goes_wrong_in_deciding_ahead_ends_the_run_and_what_is_recorded_stays(
+def test_what_goes_wrong_in_deciding_ends_the_run_and_what_is_recorded_stays(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(histories, "FACTS_A_BATCH", 10)
-    excerpts, asked = house.lending.reader.excerpts, 0
 
-    def failing(stream_ids: Iterable[UUID], topics: Sequence[str]) -> dict[UUID, Excerpt]:
-        nonlocal asked
-        asked += 1
-        if asked == 3:
+    def failing(
+        ingestion: Ingestion,
+        history: History,
+        known: Known | None,
+        number_for: Callable[[LoanRow], int],
+    ) -> Import:
+        if history.customer_number == 11:
             raise StoreUnavailableError("the third batch")
-        return excerpts(stream_ids, topics)
+        return decide_import(ingestion, history, known, number_for)
 
     job = house.job()
     customers = [customer_row(n, row=n) for n in range(1, 21)]
     with monkeypatch.context() as patch:
-        patch.setattr(house.lending.reader, "excerpts", failing)
+        patch.setattr(importing, "decide_import", failing)
         with pytest.raises(StoreUnavailableError, match="the third batch"):
             house.run(job, customers, [])
     assert sum(isinstance(fact, CustomerImported) for fact in house.facts()) == 10
@@ -387,6 +382,28 @@ def test_the_same_job_run_twice_at_once_ends_as_one(
     assert len(told) == 60 + 30  # every id that is text, and the second of every shared one
 
 
+def test_who_has_lost_a_race_looks_at_the_log_before_deciding_on(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else each customer that another run was quicker with would be decided again alone."""
+    monkeypatch.setattr(histories, "FACTS_A_BATCH", 10)
+    customers = [customer_row(n, row=n) for n in range(1, 101)]
+    job, twin = house.job(), house.job()
+    overtaken(monkeypatch, house, lambda: house.run(twin, customers, []))
+    record, alone = house.lending.record, 0
+
+    def counted(facts: Facts, by: By, **more: object) -> None:
+        nonlocal alone
+        alone += by.causation_id == f"ingestion/{job.ingestion_id}"
+        record(facts, by, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(house.lending, "record", counted)
+    counts = house.run(job, customers, []).customers
+    assert counts.recorded + counts.unchanged == 100
+    decided_before = 5 * (importing.RECORDERS + 2)
+    assert 5 < alone <= decided_before + 1  # and the end of the job
+
+
 @pytest.mark.parametrize("dies_at", [1, 3, 5])
 def test_a_job_that_died_half_way_ends_as_if_it_had_not(
     house: House, database_url: str, monkeypatch: pytest.MonkeyPatch, dies_at: int
@@ -422,7 +439,7 @@ def test_a_job_that_died_half_way_ends_as_if_it_had_not(
     given = [*(row.row for row in rows[0]), *(row.row for row in rows[1])]
     assert sorted(f.source.row for f in imported) == sorted(given)
     loans = [f for f in imported if isinstance(f, LoanImported)]
-    kept = [f.source.row for f in loans if f.loan_number < FIRST]
+    kept = sorted(f.source.row for f in loans if f.loan_number < FIRST)
     assert kept == [row.row for row in rows[1] if row.row % 4 == 2]  # the first of each pair
 
 

@@ -22,7 +22,7 @@ from msgspec import structs
 
 from credit_es.application import Lending
 from credit_es.domain.rows import CustomerRow, LoanRow
-from credit_es.importing import Importing
+from credit_es.importing import RECORDERS, Importing
 from credit_es.settings import Settings
 from credit_es.store.database import BusyError, StoreUnavailableError
 from credit_es.store.ingestions import Job, QueuedIngestion
@@ -51,7 +51,7 @@ class IngestionWorker:
 
     def __init__(self, settings: Settings) -> None:
         # A job decides and appends at once; the sweep needs one more.
-        self._lending = Lending(settings, pool_size=2 * THREADS + 1)
+        self._lending = Lending(settings, pool_size=THREADS * (1 + RECORDERS) + 1)
         self._importing = Importing(self._lending)
         self._broker = Broker(settings.redis_url, settings.schema)
         self._name = f"{socket.gethostname()}/{os.getpid()}"
