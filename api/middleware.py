@@ -63,6 +63,8 @@ class RequestLog:
         """Name what is asked for; 405 for a method that nobody has, where falcon answers 400."""
         # The route, for a path has several spellings: with a slash, with two at its beginning.
         req.context.path = (req.uri_template or req.path).format(**params)
+        asked = getattr(resource, "operations", {}).get(req.method.lower())
+        req.context.records = asked is not None and asked.records
         if req.method not in falcon.COMBINED_METHODS:
             known = [m for m in falcon.HTTP_METHODS if hasattr(resource, f"on_{m.lower()}")]
             raise falcon.HTTPMethodNotAllowed([*known, "OPTIONS"])

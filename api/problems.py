@@ -238,15 +238,12 @@ def _key_reused(_error: Exception) -> ProblemError:
 def _busy(
     req: falcon.Request, resp: falcon.Response, error: Exception, params: dict[str, Any]
 ) -> None:
-    problem = ProblemError(
-        HTTPStatus.CONFLICT,
-        "busy",
-        "Other requests for the same kept this one from being recorded: send it again.",
-        retry_after_s=RETRY_AFTER_S,
-    )
-    if req.method in {"GET", "HEAD"}:  # no request is in its way, but who has locked a table
-        problem = _no_store(error)
-    _answer(req, resp, problem, params)
+    if req.context.records:
+        detail = "Other requests for the same kept this one from being recorded: send it again."
+        busy = ProblemError(HTTPStatus.CONFLICT, "busy", detail, retry_after_s=RETRY_AFTER_S)
+        _answer(req, resp, busy, params)
+    else:  # no request is in its way, but who has locked a table
+        _answer(req, resp, _no_store(error), params)
 
 
 def _no_store(error: Exception) -> ProblemError:

@@ -191,12 +191,17 @@ def test_losing_every_race_is_409_with_retry_after(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", ["/health/ready", "/view-loan/1"])
-def test_reading_what_somebody_has_locked_is_503(api: Api, database_url: str, path: str) -> None:
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "/health/ready"), ("GET", "/view-loan/1"), ("POST", "/check-eligibility")],
+)
+def test_reading_what_somebody_has_locked_is_503(
+    api: Api, database_url: str, method: str, path: str
+) -> None:
     with psycopg.connect(database_url) as conn:
         schema = sql.Identifier(api.services.lending.database.schema)
         conn.execute(sql.SQL("LOCK TABLE {}.events IN ACCESS EXCLUSIVE MODE").format(schema))
-        answered = api.get(path)
+        answered = api.post(path, LOAN) if method == "POST" else api.get(path)
     check_problem(answered, 503)
     assert int(answered.headers["Retry-After"]) >= 1
 
