@@ -23,6 +23,7 @@ CONTRACTS: Final = {"rooms", "no-strays", "pure", "web", "sql", "tables"}
 
 NOT_YET: Final = re.compile(r"\b(T[O]DO|F[I]XME|X[X]X)\b")
 PRINTS: Final = re.compile(r"(?<![\w.])print[(]")
+LOGGED: Final = re.compile(r'\blog[.](?:info|warning|error|exception)[(]\s*"(.*?)"')
 IMPURE: Final = re.compile(r"\b(today|now|utcnow|uuid4|monotonic)[(]\w*[)]|\brandom\b|\benviron\b")
 
 
@@ -98,3 +99,11 @@ def test_the_walls_stand_around_every_room_and_are_checked() -> None:
     assert standing >= CONTRACTS
     assert all(section.startswith("importlinter") for section in walls.sections())
     assert "lint-imports" in (ROOT / "Makefile").read_text("utf-8")
+
+
+def test_operators_are_told_what_each_line_of_the_log_means() -> None:
+    page = (ROOT / "docs" / "operating.md").read_text("utf-8")
+    _, _, section = page.partition("## What the log says")
+    told = re.findall(r"^[|] (`.*?`) [|]", section.partition("\n## ")[0], re.MULTILINE)
+    explained = {event for row in told for event in re.findall("`(.*?)`", row)} - {"event"}
+    assert explained == {e for path in MODULES for e in LOGGED.findall(path.read_text("utf-8"))}
