@@ -47,7 +47,9 @@ class Call:
         if result.status != ExecStatus.TUPLES_OK:
             raise _error(conn, result)
         loader.set_pgresult(result)
-        return loader.load_rows(0, result.ntuples, tuple)
+        rows = loader.load_rows(0, result.ntuples, tuple)
+        result.clear()  # The loader, which lives on with the connection, would keep all of it.
+        return rows
 
     def _prepare(self, conn: Connection[Any]) -> abc.Transformer:
         prepared = conn.pgconn.prepare(self._name, self.statement)

@@ -1,8 +1,10 @@
 """A call gives what a cursor would, prepares once a connection, and tells a lost server apart."""
 
+import resource
 from collections.abc import Callable
 from datetime import date
 from decimal import Decimal
+from pathlib import Path
 from uuid import UUID
 
 import psycopg
@@ -12,6 +14,7 @@ from psycopg.rows import TupleRow
 
 from credit_es.store.arrays import INT8
 from credit_es.store.calls import Call
+from tests.processes import LISTED
 from tests.servers import RunningServer
 
 ID = UUID("9c3b2f0e-5f0a-5d59-8d7c-3c8d6a3f1b11")
@@ -82,6 +85,21 @@ def test_statements_that_somebody_let_go_of_are_prepared_again(conn: Connection[
         assert one.rows(conn, ()) == [(1,)]
         assert fresh.rows(conn, ()) == [(2,)]
     assert one.rows(conn, ()) == [(1,)]
+
+
+@pytest.mark.skipif(not LISTED, reason="needs Linux's /proc")
+def test_a_connection_keeps_nothing_of_a_large_result(conn: Connection[TupleRow]) -> None:
+    first, *others = (Call(b"SELECT repeat('x', 32000000)::bytea") for _ in range(4))
+    first.rows(conn, ())  # libpq itself keeps the room that one result took
+    before = resident_mib()
+    for call in others:
+        call.rows(conn, ())
+    assert resident_mib() - before < 32
+
+
+def resident_mib() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20
 
 
 def end_backend(server: RunningServer, conn: Connection[TupleRow]) -> None:
