@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from api.fields import (
@@ -34,6 +34,19 @@ def _shipped(name: str) -> str:
     return name
 
 
+def _after_from(last: Any, info: ValidationInfo) -> Any:
+    """The end of a range, which has its beginning as ``..._from`` before it in the model."""
+    assert info.field_name is not None
+    begins = f"{info.field_name.removesuffix('_to')}_from"
+    first = info.data.get(begins)
+    if first is not None and first > last:
+        raise PydanticCustomError(
+            "range",
+            f"Input should not come before {begins}: exchange the two, or leave one of them out",
+        )
+    return last
+
+
 def _listed(given: Any) -> Any:
     """A parameter that may be given several times, and was given once."""
     return [given] if isinstance(given, str) else given
@@ -42,6 +55,7 @@ def _listed(given: Any) -> Any:
 PolicyName = Annotated[
     str, AfterValidator(_shipped), WithJsonSchema({"type": "string", "enum": list(POLICIES)})
 ]
+Until: Final = AfterValidator(_after_from)
 After = Annotated[int, Field(ge=0, le=LARGEST_ID), BeforeValidator(from_digits)]
 Page = Annotated[int, Field(ge=1, le=1000), BeforeValidator(from_digits)]
 
@@ -64,11 +78,11 @@ class FactsQuery(Request):
     customer_id: QueryId | None = None
     reason: Annotated[str, Field(min_length=1, max_length=500, pattern=STORABLE)] | None = None
     amount_from: QueryAmount | None = None
-    amount_to: QueryAmount | None = None
+    amount_to: Annotated[QueryAmount, Until] | None = None
     occurred_from: Day | None = None
-    occurred_to: Day | None = None
+    occurred_to: Annotated[Day, Until] | None = None
     recorded_from: Instant | None = None
-    recorded_to: Instant | None = None
+    recorded_to: Annotated[Instant, Until] | None = None
     before: QueryId | None = None
     limit: PageLength = 20
 
@@ -124,7 +138,7 @@ class ExportQuery(Request):
     customer_id: QueryId | None = None
     kind: Annotated[list[Kind], BeforeValidator(_listed)] = Field(default=[], max_length=100)
     recorded_from: Instant | None = None
-    recorded_to: Instant | None = None
+    recorded_to: Annotated[Instant, Until] | None = None
     upto: QueryId | None = None
 
     def selection(self) -> "Selection":

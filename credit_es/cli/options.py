@@ -1,8 +1,9 @@
 """Options that several commands take, and how their texts are read."""
 
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
@@ -16,6 +17,8 @@ Shards = Annotated[
     Path | None,
     typer.Option(metavar="DIR", help="A Parquet export to ask, in place of the log."),
 ]
+
+Ordered = TypeVar("Ordered", date, datetime, Decimal)
 
 
 def day(text: str) -> date:
@@ -39,6 +42,15 @@ def instant_of(text: str | None) -> datetime | None:
         raise CommandError(
             f"{text!r} is no instant: write it as 2026-01-31T09:30:00Z.", ExitCode.USAGE
         ) from error
+
+
+def check_range(begins: str, first: Ordered | None, ends: str, last: Ordered | None) -> None:
+    """Refuse a range, given by two options of these names, that nothing can lie in."""
+    if first is not None and last is not None and first > last:
+        raise CommandError(
+            f"{begins} {first} comes after {ends} {last}: exchange the two, or leave one out.",
+            ExitCode.USAGE,
+        )
 
 
 def check_shards(cluster: str | None, shards: Path | None) -> None:

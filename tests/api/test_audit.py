@@ -155,3 +155,35 @@ def test_what_has_no_history_is_refused(api: Api, shell: Shell) -> None:
     assert api.get("/audit/history/policy/1").status_code == 404
     assert shell.code("history", "policy", "1") == ExitCode.USAGE
     assert shell.code("history", "loan", "1", "--json", "--csv") != ExitCode.OK
+
+
+@pytest.mark.parametrize(
+    ("path", "faults"),
+    [
+        (
+            "/audit/facts?amount_from=2&amount_to=1.99&occurred_from=2026-01-02"
+            "&occurred_to=2026-01-01&recorded_from=2026-01-02T00:00:00Z"
+            "&recorded_to=2026-01-02T05:00:00%2B05:30",
+            ["amount", "occurred", "recorded"],
+        ),
+        (
+            "/audit/export?recorded_from=2026-01-02T00:00:00Z&recorded_to=2026-01-01T00:00:00Z",
+            ["recorded"],
+        ),
+    ],
+)
+def test_a_range_that_ends_before_it_begins_is_a_fault_and_no_empty_page(
+    api: Api, path: str, faults: list[str]
+) -> None:
+    answered = api.get(path)
+    assert answered.status_code == 422
+    assert [(fault["location"], fault["pointer"]) for fault in answered.json["errors"]] == [
+        ("query", f"/{field}_to") for field in faults
+    ]
+    for field, fault in zip(faults, answered.json["errors"], strict=True):
+        assert f"before {field}_from: exchange the two" in fault["detail"]
+
+
+def test_a_range_of_one_day_and_one_amount_is_one(api: Api) -> None:
+    one = "amount_from=1&amount_to=1.00&occurred_from=2026-01-01&occurred_to=2026-01-01"
+    assert api.get(f"/audit/facts?{one}").status_code == 200

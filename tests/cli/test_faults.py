@@ -119,10 +119,23 @@ def test_an_instant_beyond_the_calendar_is_none(command: Command, text: str) -> 
     assert "is no instant" in answer.err
 
 
-def test_days_that_end_before_they_begin_are_refused(command: Command) -> None:
-    answer = command("audit", "backtest", "literal", "--from", "2026-01-02", "--to", "2026-01-01")
+@pytest.mark.parametrize(
+    ("words", "first", "last"),
+    [
+        ("backtest literal --from {} --to {}", "2026-01-02", "2026-01-01"),
+        ("export {folder} --from {} --to {}", "2026-01-02", "2026-01-01"),
+        ("search --occurred-from {} --occurred-to {}", "2026-01-02", "2026-01-01"),
+        ("search --recorded-from {} --recorded-to {}", "2026-01-02", "2026-01-01"),
+        ("search --amount-from {} --amount-to {}", "100.01", "100"),
+    ],
+)
+def test_a_range_that_ends_before_it_begins_is_refused(
+    command: Command, lending: Lending, tmp_path: Path, words: str, first: str, last: str
+) -> None:
+    answer = command("audit", *words.format(first, last, folder=tmp_path).split())
     assert answer.code == 2
-    assert "give --from no later day" in answer.err
+    assert f" {first}" in answer.err
+    assert "exchange the two, or leave one out" in answer.err
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a disk that is full")

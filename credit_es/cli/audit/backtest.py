@@ -58,8 +58,7 @@ def backtest(
 
     if plot and plot.suffix not in {".svg", ".png"}:
         raise CommandError("--plot takes the name of an .svg or a .png.", ExitCode.USAGE)
-    if first and last and first > last:
-        raise CommandError(f"The days end on {last}: give --from no later day.", ExitCode.USAGE)
+    options.check_range("--from", first, "--to", last)
     options.check_shards(cluster, shards)
     settings = context.settings()
     question = Question(

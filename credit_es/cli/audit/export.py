@@ -54,6 +54,7 @@ def export(
         recorded_from=options.instant_of(recorded_from),
         recorded_to=options.instant_of(recorded_to),
     )
+    options.check_range("--from", selection.recorded_from, "--to", selection.recorded_to)
     # On the replica, where there is one: it is work, and the manifest says how far it was read.
     with open_logs(settings) as logs, context.progress_bar("exporting") as progress:
         manifest = write(

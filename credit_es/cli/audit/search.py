@@ -65,6 +65,11 @@ def search(
         recorded_from=options.instant_of(recorded_from),
         recorded_to=options.instant_of(recorded_to),
     )
+    options.check_range("--amount-from", wanted.amount_from, "--amount-to", wanted.amount_to)
+    options.check_range("--occurred-from", occurred_from, "--occurred-to", occurred_to)
+    options.check_range(
+        "--recorded-from", wanted.recorded_from, "--recorded-to", wanted.recorded_to
+    )
     with open_logs(settings) as logs:
         page = find(logs.whole, logs.primary, wanted, before=before, limit=limit)
     history.show(page, page.facts, as_json=as_json, as_csv=as_csv)
