@@ -245,8 +245,12 @@ class _Run:
                 return number
             return 0 if self._job.check_only else self._lending.numbers.take("loan")
 
+        # Who was new at the start and is there by now makes a batch lose, but not where there is
+        # nothing to record: a loan is refused as nobody's only after a look at today's log.
         known = self._lookup.known(
-            each.customer_number for each in batch if look or each.customer_number in self._there
+            each.customer_number
+            for each in batch
+            if look or not each.customers or each.customer_number in self._there
         )
         return [
             decide_import(self._ingestion, history, known.get(history.customer_number), number_for)

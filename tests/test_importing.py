@@ -1,7 +1,7 @@
 """Importing rows into the log: one job once, twice, half-way, and beside live calls."""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -526,6 +526,27 @@ def overtaken(monkeypatch: pytest.MonkeyPatch, house: House, by: Callable[[], ob
         return record_many(groups, by_whom)
 
     monkeypatch.setattr(house.lending, "record_many", slower)
+
+
+def test_a_loan_is_nobodys_only_if_its_customer_is_unknown_when_its_batch_comes(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No race is lost by a row that is refused: the log's start of the job must not decide it."""
+    divided, beside = histories.batches, [customer_row(1), customer_row(2)]
+
+    def later(all_histories: Iterable[History]) -> Iterator[list[History]]:
+        monkeypatch.setattr("credit_es.importing.batches", divided)
+        house.run(house.job(), beside, [])
+        yield from divided(all_histories)
+
+    job = house.job()
+    monkeypatch.setattr("credit_es.importing.batches", later)
+    loans = [loan_row(1, "A1"), loan_row(2, "A2", row=3), loan_row(3, "A3", row=4)]
+    report = house.run(job, [], loans)
+    assert report.loans == Counts(read=3, recorded=2, rejected=1)
+    assert [(f.row, f.code) for f in house.findings(job) if f.code != "LOAN_ID_IS_TEXT"] == [
+        (4, "UNKNOWN_CUSTOMER")
+    ]
 
 
 def test_an_import_that_loses_every_race_gives_up_and_may_be_run_again(
