@@ -237,7 +237,11 @@ def installments_due(loan: Loan, on: date) -> int:
 
 
 def due_and_on_time(loan: Loan, on: date) -> tuple[int, int]:
-    """``installments_due`` and ``installments_on_time``; a decision asks both of all its loans."""
+    """``installments_due``, and how many of them were paid on time.
+
+    A workbook gives only a total: of it count those that can have been due. Of those filled here
+    each that was full by its due date. A decision asks both of all its loans, hence at once.
+    """
     last = _last_due(loan, on)
     return _due(loan, last), _on_time(loan, last)
 
@@ -265,15 +269,6 @@ def _last_due(loan: Loan, on: date) -> int:
 def _is_paid_off(loan: Loan) -> bool:
     """Whether a prepayment left nothing."""
     return bool(loan.plans) and loan.plans[-1].last == loan.plans[-1].after
-
-
-def installments_on_time(loan: Loan, on: date) -> int:
-    """How many of the installments due by ``on`` were paid on time.
-
-    A workbook gives only a total: of it count those that can have been due. Of those filled here
-    each that was full by its due date.
-    """
-    return _on_time(loan, _last_due(loan, on))
 
 
 def _on_time(loan: Loan, due: int) -> int:

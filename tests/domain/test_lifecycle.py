@@ -28,9 +28,8 @@ from credit_es.domain.score import score
 from credit_es.domain.standing import (
     Status,
     closed_on,
+    due_and_on_time,
     filled,
-    installments_due,
-    installments_on_time,
     is_current,
     left_to_pay,
     outstanding_principal,
@@ -294,8 +293,8 @@ class Life(RuleBasedStateMachine):
         late = InstallmentStatus.OVERDUE in statuses
         if is_current(self.loan, self.today):
             assert (status_of(self.loan, self.today) is Status.OVERDUE) == late
-        on_time = installments_on_time(self.loan, self.today)
-        assert 0 <= on_time <= installments_due(self.loan, self.today)
+        due, on_time = due_and_on_time(self.loan, self.today)
+        assert 0 <= on_time <= due
 
     @invariant()
     def the_statement_ends_where_the_schedule_does(self) -> None:

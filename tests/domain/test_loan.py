@@ -7,8 +7,7 @@ import pytest
 from credit_es.domain.loan import Loan, WorkbookCount, evolve
 from credit_es.domain.schedule import due_by, installment, months_later
 from credit_es.domain.standing import (
-    installments_due,
-    installments_on_time,
+    due_and_on_time,
     is_current,
     repayments_left,
 )
@@ -68,7 +67,7 @@ def test_an_imported_loan_with_no_installment_left_is_closed(
 
 def test_installments_left_take_the_workbook_at_its_word_not_capped_by_what_was_due() -> None:
     ahead = evolve(None, imported_loan(tenure=24, emis=24, on="2025-12-15", ends="2027-12-15"))
-    assert (installments_due(ahead, TODAY), installments_on_time(ahead, TODAY)) == (1, 1)
+    assert due_and_on_time(ahead, TODAY) == (1, 1)
     assert repayments_left(ahead) == 0
     assert not is_current(ahead, TODAY)
 
@@ -77,7 +76,7 @@ def test_a_loan_granted_here_stays_current_past_its_end_date() -> None:
     overdue = evolve(None, opened(on="2020-01-15", tenure=12, ends="2021-01-15"))
     assert is_current(overdue, TODAY)
     assert repayments_left(overdue) == 12
-    assert (installments_due(overdue, TODAY), installments_on_time(overdue, TODAY)) == (12, 0)
+    assert due_and_on_time(overdue, TODAY) == (12, 0)
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,7 @@ from credit_es.domain.repaying import Repay, decide_repayment
 from credit_es.domain.schedule import installment, schedule, to_pay
 from credit_es.domain.standing import (
     Status,
-    installments_due,
-    installments_on_time,
+    due_and_on_time,
     left_to_pay,
     repayments_left,
     status_of,
@@ -90,10 +89,8 @@ def test_how_a_tiny_loan_stands_follows_from_its_rows(
         late = any(row.status is InstallmentStatus.OVERDUE for row in real)
         assert status_of(loan, on) is (Status.OVERDUE if late else Status.CURRENT)
         due = [row for row in real if row.due_on <= on]
-        assert installments_due(loan, on) == len(due)
-        assert installments_on_time(loan, on) == sum(
-            row.status is InstallmentStatus.PAID for row in due
-        )
+        on_time = sum(row.status is InstallmentStatus.PAID for row in due)
+        assert due_and_on_time(loan, on) == (len(due), on_time)
     else:
         assert status_of(loan, on) is Status.CLOSED
 

@@ -16,7 +16,7 @@ from credit_es.domain.policy import Policy, judge, parse_policy
 from credit_es.domain.review import Status, refer, status_of
 from credit_es.domain.review import evolve as evolve_application
 from credit_es.domain.schedule import installment, schedule
-from credit_es.domain.standing import installments_due, installments_on_time, repayments_left
+from credit_es.domain.standing import due_and_on_time, repayments_left
 from credit_es.domain.values import Reason, Verdict
 from tests.domain.facts import CUSTOMER, apply, closed_loan, imported_loan, opened, registered
 from tests.scenario import LITERAL, STANDARD, TODAY, Fact, given
@@ -135,7 +135,7 @@ def test_a_tiny_loan_lifts_a_thin_file_as_told() -> None:
 
 def test_emis_are_capped_as_told() -> None:
     loan = evolve(None, imported_loan(tenure=24, emis=10, on="2025-10-15", ends="2027-10-15"))
-    due, on_time = installments_due(loan, TODAY), installments_on_time(loan, TODAY)
+    due, on_time = due_and_on_time(loan, TODAY)
     assert f"10 EMIs paid on time counts as {on_time} of {due} on 15 January 2026" in TEXT
     assert f"what is left: {repayments_left(loan)} of 24 installments" in TEXT
 

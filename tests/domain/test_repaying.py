@@ -14,8 +14,8 @@ from credit_es.domain.repaying import Repay, decide_repayment, decide_reversal, 
 from credit_es.domain.standing import (
     Status,
     closed_on,
+    due_and_on_time,
     installments_due,
-    installments_on_time,
     is_current,
     left_to_pay,
     outstanding_principal,
@@ -120,17 +120,14 @@ def test_one_payment_may_fill_several_installments_ahead() -> None:
 )
 def test_an_installment_is_on_time_when_it_is_full_by_its_due_date(paid: str, on_time: int) -> None:
     loan = a_loan(paying(PAYMENT, paid))
-    assert (installments_due(loan, day("2026-03-30")), on_time) == (
-        1,
-        installments_on_time(loan, day("2026-03-30")),
-    )
+    assert due_and_on_time(loan, day("2026-03-30")) == (1, on_time)
 
 
 def test_a_repayment_recorded_late_counts_from_the_day_it_was_paid() -> None:
     late = a_loan(paying(PAYMENT, "2026-03-15"))
-    assert installments_on_time(late, TODAY) == 0
+    assert due_and_on_time(late, TODAY) == (4, 0)
     both = a_loan(paying(PAYMENT, "2026-03-15"), paying(PAYMENT, "2026-02-28"))
-    assert installments_on_time(both, TODAY) == 2
+    assert due_and_on_time(both, TODAY) == (4, 2)
 
 
 def test_more_than_all_that_is_left_is_refused_and_told() -> None:
@@ -169,7 +166,7 @@ def test_a_reversal_is_a_new_fact_on_both_streams_and_happens_once() -> None:
         burden_raised(PAYMENT, repayment=2, on="2026-06-15"),
     )
     after = evolve(loan, facts[0])
-    assert (repayments_left(after), installments_on_time(after, TODAY)) == (12, 0)
+    assert (repayments_left(after), due_and_on_time(after, TODAY)) == (12, (4, 0))
     with pytest.raises(ForbiddenError, match="was reversed on 2026-06-15"):
         decide_reversal(after, "1-2", "again", today=TODAY)
 
@@ -246,11 +243,11 @@ def test_the_payoff_closes_the_loan() -> None:
 def test_of_a_loan_paid_off_early_only_what_was_due_before_the_closing_counts() -> None:
     loan = a_loan(paying(PAYMENT, "2026-02-28"), paying("11053.81", "2026-02-28", prepay=True))
     assert closed_on(loan) == day("2026-02-28")
-    assert (installments_due(loan, TODAY), installments_on_time(loan, TODAY)) == (0, 0)
+    assert due_and_on_time(loan, TODAY) == (0, 0)
     late = a_loan(paying("12120.00", "2026-02-28", prepay=True))
     assert installments_due(late, TODAY) == 0
     later = a_loan(paying("12230.54", "2026-03-31", prepay=True))
-    assert (installments_due(later, TODAY), installments_on_time(later, TODAY)) == (1, 0)
+    assert due_and_on_time(later, TODAY) == (1, 0)
 
 
 def test_a_prepayment_lowers_the_tenure_or_the_installment() -> None:
@@ -337,7 +334,7 @@ def test_money_for_an_imported_loan_fills_installments_after_those_of_the_workbo
     assert fact == received("1200", on="2026-06-01", paid=(11, 12))
     paid = evolve(loan, fact)
     assert (repayments_left(paid), left_to_pay(paid)) == (12, money("5800"))
-    assert installments_on_time(paid, TODAY) == 10
+    assert due_and_on_time(paid, TODAY) == (17, 10)
     assert outstanding_principal(paid) is None
 
 
