@@ -11,6 +11,7 @@ from credit_es.audit.export import ExportError
 from credit_es.cli import context
 from credit_es.domain.policy import PolicyError
 from credit_es.embedded import postgres_problem
+from credit_es.settings import Settings
 from credit_es.store.database import BusyError, StoreUnavailableError
 from credit_es.store.mapper import UndigestedError
 from credit_es.store.migrations import MigrationError
@@ -50,8 +51,7 @@ def in_a_sentence(error: Exception) -> str | None:
         case StoreUnavailableError():
             sentence = unreachable("DATABASE_URL", context.settings().database_url) or str(error)
         case psycopg.OperationalError():
-            url = context.settings().database_direct_url
-            sentence = unreachable("The database", url) or _on_one_line(error)
+            sentence = direct_unreachable(context.settings()) or _on_one_line(error)
         case psycopg.errors.InsufficientPrivilege():
             sentence = f"The role of DATABASE_URL may not do this: {_on_one_line(error)}."
         case BusyError():
@@ -73,6 +73,12 @@ def unreachable(variable: str, url: str) -> str | None:
     if problem is None:
         return None
     return f"{variable} cannot be reached ({problem}): start that server, or correct the URL."
+
+
+def direct_unreachable(told: Settings) -> str | None:
+    """The same of the server that session locks are held on, by the variable that names it."""
+    own = told.database_direct_url != told.database_url
+    return unreachable("DATABASE_DIRECT_URL" if own else "DATABASE_URL", told.database_direct_url)
 
 
 def _of_a_file(error: OSError) -> str:

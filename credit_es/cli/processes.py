@@ -65,8 +65,11 @@ def apply_migrations(settings: Settings) -> None:
             for name in tables.prepare():
                 typer.echo(f"built the read table {name}")
     except (migrations.MigrationError, RebuildError, psycopg.Error) as error:
-        reason = " ".join(str(error).split())
-        raise context.CommandError(f"The database cannot be migrated: {reason}") from error
+        from credit_es.cli.faults import direct_unreachable  # noqa: PLC0415 - pyarrow is 40 MiB
+
+        gone = isinstance(error, psycopg.OperationalError) and direct_unreachable(settings)
+        reason = f"The database cannot be migrated: {' '.join(str(error).split())}"
+        raise context.CommandError(gone or reason) from error
 
 
 def _on_citus(settings: Settings) -> None:

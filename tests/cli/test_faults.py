@@ -7,6 +7,7 @@ import pytest
 
 from credit_es.application import Lending
 from credit_es.audit.export import Selection, export
+from credit_es.cli import context, processes
 from tests.cli.conftest import Command
 
 NOBODY = "postgresql://credit:secret@127.0.0.1:1/credit"
@@ -54,6 +55,24 @@ def test_a_silent_replica_is_named(
     answer = command("audit", "verify")
     assert answer.code == 1
     assert answer.err.startswith("credit-es: DATABASE_READ_URL cannot be reached")
+
+
+@pytest.mark.parametrize("variable", ["DATABASE_DIRECT_URL", "DATABASE_URL"])
+@pytest.mark.parametrize("words", ["migrate", "projections rebuild", "projections retry"])
+def test_the_server_that_session_locks_are_held_on_is_named(
+    command: Command,
+    lending: Lending,
+    monkeypatch: pytest.MonkeyPatch,
+    variable: str,
+    words: str,
+) -> None:
+    monkeypatch.setenv(variable, NOBODY)
+    # What a process sets up for itself would stay with the tests that come after.
+    monkeypatch.setattr(processes, "_begin", lambda _name: context.settings())
+    answer = command(*words.split())
+    assert answer.code == 1
+    assert answer.err.startswith(f"credit-es: {variable} cannot be reached")
+    assert "secret" not in answer.err
 
 
 @pytest.mark.parametrize(
