@@ -13,6 +13,7 @@ import psycopg
 from psycopg import Connection, abc
 from psycopg.adapt import Transformer
 from psycopg.errors import error_from_result
+from psycopg.generators import execute
 from psycopg.pq import DiagnosticField, ExecStatus, Format, TransactionStatus
 from psycopg.pq.abc import PGresult
 from psycopg.rows import TupleRow
@@ -34,9 +35,14 @@ class Call:
         """Make it; ``values`` are in Postgres's binary form. Raises what a cursor would raise."""
         server = conn.pgconn
         formats = [Format.BINARY] * len(values)
-        # In a transaction a statement that is gone would be the end of it, and of what it did.
-        if conn.prepare_threshold is None or server.transaction_status != TransactionStatus.IDLE:
+        if server.transaction_status != TransactionStatus.IDLE:
+            # A statement that is gone would be the end of it, and of what it did. Few calls come
+            # here, one of them a command's: psycopg, as it waits, looks at Ctrl-C.
             loader: abc.Transformer = Transformer()
+            server.send_query_params(self.statement, values, None, formats, Format.BINARY)
+            result = conn.wait(execute(server))[-1]
+        elif conn.prepare_threshold is None:
+            loader = Transformer()
             result = server.exec_params(self.statement, values, None, formats, Format.BINARY)
         else:
             loader = self._loaders.get(conn) or self._prepare(conn)

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -31,7 +31,7 @@ from credit_es.domain.rows import LoanRow
 from credit_es.store import ingestions
 from credit_es.store.mapper import customer_stream
 from credit_es.store.migrations import migrate
-from tests.faults.holds import appends_waiting
+from tests.faults.holds import appends_held, appends_waiting
 from tests.processes import until
 from tests.servers import RunningServer
 from tests.store.given import settings
@@ -69,8 +69,8 @@ def another_house(database_url: str, redis_url: str) -> Iterator[House]:
 
 
 @contextmanager
-def worker_process(house: House, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A real ``credit-es worker``; killed afterwards, if it still runs."""
+def command_process(house: House, log: Path, *words: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A real ``credit-es``; killed afterwards, if it still runs."""
     environ = {
         **os.environ,
         "DATABASE_URL": house.settings.database_url,
@@ -79,7 +79,7 @@ def worker_process(house: House, log: Path) -> Iterator[subprocess.Popen[bytes]]
     }
     with log.open("ab") as output:
         child = subprocess.Popen(
-            [sys.executable, "-m", "credit_es.cli.main", "worker"],
+            [sys.executable, "-m", "credit_es.cli.main", *words],
             cwd=ROOT,
             env=environ,
             stdout=output,
@@ -90,6 +90,10 @@ def worker_process(house: House, log: Path) -> Iterator[subprocess.Popen[bytes]]
     finally:
         child.kill()
         child.wait()
+
+
+def worker_process(house: House, log: Path) -> AbstractContextManager[subprocess.Popen[bytes]]:
+    return command_process(house, log, "worker")
 
 
 @contextmanager
@@ -192,6 +196,19 @@ def test_without_a_look_at_the_log_a_job_taken_up_again_doubles_what_was_recorde
     house.worker.ingest(str(ingestion_id))
     opened = sum(isinstance(fact, LoanImported) for fact in house.facts())
     assert opened == 2 * (CUSTOMERS + recorded)
+
+
+def test_ctrl_c_ends_a_request_that_waits_for_others_appends(house: House, tmp_path: Path) -> None:
+    workbooks = (str(ROOT / "data" / f"{name}_data.xlsx") for name in ("customer", "loan"))
+    with (
+        appends_held(house.settings.database_url, house.settings.schema),
+        command_process(house, tmp_path / "ingest.log", "ingest", *workbooks) as request,
+    ):
+        until(lambda: an_append_waits(house))
+        began = time.monotonic()
+        request.send_signal(signal.SIGINT)
+        request.wait(15)
+        assert time.monotonic() - began < 3  # less than the server's own five seconds
 
 
 def test_a_worker_that_is_stopped_gives_its_job_back_and_the_next_one_ends_it(
