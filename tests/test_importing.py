@@ -390,18 +390,11 @@ def test_who_has_lost_a_race_looks_at_the_log_before_deciding_on(
     customers = [customer_row(n, row=n) for n in range(1, 101)]
     job, twin = house.job(), house.job()
     overtaken(monkeypatch, house, lambda: house.run(twin, customers, []))
-    record, alone = house.lending.record, 0
-
-    def counted(facts: Facts, by: By, **more: object) -> None:
-        nonlocal alone
-        alone += by.causation_id == f"ingestion/{job.ingestion_id}"
-        record(facts, by, **more)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(house.lending, "record", counted)
+    alone = recorded_alone(monkeypatch, house, job)
     counts = house.run(job, customers, []).customers
     assert counts.recorded + counts.unchanged == 100
     decided_before = 5 * (importing.RECORDERS + 2)
-    assert 5 < alone <= decided_before + 1  # and the end of the job
+    assert 5 < len(alone) <= decided_before + 1  # and the end of the job
 
 
 @pytest.mark.parametrize("dies_at", [1, 3, 5])
@@ -481,15 +474,7 @@ def test_a_customer_whom_a_live_call_moved_is_decided_again_alone(
     house.run(house.job(), [customer_row(n, row=n) for n in (1, 2, 3)], [])
     overtaken(monkeypatch, house, lambda: house.lending.apply_for_loan(asks(2, "100.00"), BY))
     job = house.job()
-    alone: list[Sequence[Event]] = []
-    record = house.lending.record
-
-    def watched(facts: Facts, by: By, **more: object) -> None:
-        if by.causation_id == f"ingestion/{job.ingestion_id}":
-            alone.append([fact for _, fact in facts])
-        record(facts, by, **more)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(house.lending, "record", watched)
+    alone = recorded_alone(monkeypatch, house, job)
     loans = [loan_row(n, f"{n}", row=n) for n in (1, 2, 3)]
     report = house.run(job, [], loans)
     kinds = [[type(fact) for fact in facts] for facts in alone]
@@ -512,6 +497,52 @@ def test_a_customer_registered_under_a_workbooks_number_meanwhile_keeps_it(
     assert report.customers == Counts(read=3, recorded=2, conflicting=1)
     assert report.loans == Counts(read=3, recorded=2, rejected=1)
     assert house.lending.load(2)[1] == []
+
+
+def test_a_number_that_the_log_has_given_away_is_not_wanted_again(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.run(house.job(), [customer_row(1)], [loan_row(1, "5")])
+    job = house.job()
+    alone = recorded_alone(monkeypatch, house, job)
+    assert house.run(job, [customer_row(2)], [loan_row(2, "5")]).loans.recorded == 1
+    assert [loan.number for loan in house.lending.load(2)[1]] == [FIRST]
+    assert [[type(fact) for fact in facts] for facts in alone] == [[IngestionFinished]]
+
+
+def test_a_number_that_another_import_takes_meanwhile_is_given_up(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    twin = house.job()
+    overtaken(monkeypatch, house, lambda: house.run(twin, [customer_row(1)], [loan_row(1, "5")]))
+    report = house.run(house.job(), [customer_row(2)], [loan_row(2, "5")])
+    assert report.loans == Counts(read=1, recorded=1)
+    numbers = [[loan.number for loan in house.lending.load(n)[1]] for n in (1, 2)]
+    assert numbers == [[5], [FIRST]]
+
+
+def test_who_gets_no_loan_takes_no_number_from_who_does(house: House) -> None:
+    registered = house.lending.register(ASHA, BY).customer_number
+    loans = [loan_row(n, "5", row=n) for n in (99, registered, 1)]
+    report = house.run(house.job(), [customer_row(1)], loans)
+    assert report.loans == Counts(read=3, recorded=1, rejected=2)
+    assert [loan.number for loan in house.lending.load(1)[1]] == [5]
+
+
+def recorded_alone(
+    monkeypatch: pytest.MonkeyPatch, house: House, job: Job
+) -> list[Sequence[Event]]:
+    """What a run of this job records one by one, and not among the facts of a batch."""
+    alone: list[Sequence[Event]] = []
+    record = house.lending.record
+
+    def watched(facts: Facts, by: By, **more: object) -> None:
+        if by.causation_id == f"ingestion/{job.ingestion_id}":
+            alone.append([fact for _, fact in facts])
+        record(facts, by, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(house.lending, "record", watched)
+    return alone
 
 
 def overtaken(monkeypatch: pytest.MonkeyPatch, house: House, by: Callable[[], object]) -> None:

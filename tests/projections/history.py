@@ -114,7 +114,7 @@ def imported(number: int, today: date) -> Facts:
             ends_on=opened_on.replace(year=opened_on.year + 10),
             source=source,
         )
-        for n in (1, 2)
+        for n in (2, 1)
     ]
     named = LoansImported(
         occurred_on=today,

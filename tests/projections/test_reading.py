@@ -2,14 +2,17 @@
 
 from collections.abc import Callable
 from datetime import date
+from decimal import Decimal
 
 import pytest
 from msgspec.structs import replace
 
 from credit_es.domain.errors import UnknownApplicationError, UnknownCustomerError, UnknownLoanError
 from credit_es.domain.policy import ReferRules
+from credit_es.domain.repaying import Repay
 from credit_es.domain.review import Application
 from credit_es.reviewing import Reviewing
+from credit_es.servicing import Servicing
 from credit_es.store import arrays
 from credit_es.store.mapper import customer_stream
 from projections import projector, status
@@ -60,6 +63,25 @@ def test_after_the_projector_and_with_what_comes_next(house: House) -> None:
     for number in numbers:  # a tail behind every row
         house.lending.apply_for_loan(asks(number, "77.00"), BY)
     import_one(house.lending, 3)  # and a stream without one
+    assert_reads_are_right(house.reads, house.log)
+
+
+def test_what_loans_have_behind_their_rows_is_folded_onto_them(house: House) -> None:
+    numbers = happen(house.lending)
+    house.project()
+    servicing, today = Servicing(house.lending), house.lending.today()
+    for loan in (loan for number in numbers for loan in house.reads.customer(number)[1]):
+        paid = Repay(loan_number=loan.number, amount=Decimal("1.00"), paid_on=today)
+        servicing.repay(paid, BY)
+        assert_reads_are_right(house.reads, house.log)
+
+
+def test_loans_that_are_projected_take_no_second_statement(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    happen(house.lending)
+    house.project()
+    monkeypatch.delattr(house.reads, "_loans_by_stream")
     assert_reads_are_right(house.reads, house.log)
 
 
@@ -165,7 +187,7 @@ def test_rows_hold_every_field_as_it_was(house: House) -> None:
     house.sql("DELETE FROM {s}.events")
     assert house.reads.customer(number) == late
     who, loans = late
-    assert (who.age, who.phone_number, who.loans) == (None, None, (71, 72))
+    assert (who.age, who.phone_number, who.loans) == (None, None, (72, 71))
     assert replace(loans[0], number=0) != replace(loans[1], number=0)
 
 

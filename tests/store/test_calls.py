@@ -1,6 +1,8 @@
 """A call gives what a cursor would, prepares once a connection, and tells a lost server apart."""
 
+import gc
 import resource
+import weakref
 from collections.abc import Callable
 from datetime import date
 from decimal import Decimal
@@ -100,6 +102,17 @@ def test_a_connection_keeps_nothing_of_a_large_result(conn: Connection[TupleRow]
 def resident_mib() -> float:
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize() / 2**20
+
+
+def test_a_connection_that_is_gone_is_forgotten(database_url: str) -> None:
+    """A pool makes new ones for as long as a process lives."""
+    conn = psycopg.connect(database_url, autocommit=True)
+    assert DIVIDE.rows(conn, (INT8.pack(1),)) == [(1,)]
+    gone = weakref.ref(conn)
+    conn.close()
+    del conn
+    gc.collect()
+    assert gone() is None
 
 
 def end_backend(server: RunningServer, conn: Connection[TupleRow]) -> None:
