@@ -124,7 +124,8 @@ def document(routes: Iterable[tuple[str, Described]], version: str) -> dict[str,
             "version": version,
             "description": (
                 "Registers customers, decides on loans and says why. Every path works with and "
-                "without a trailing slash; every error is `application/problem+json` (RFC 9457)."
+                "without a trailing slash; every error is `application/problem+json` (RFC 9457). "
+                "What comes in pages names the next one in `next` and in a `Link` header."
             ),
         },
         "paths": {path: _path(path, resource, refs) for path, resource in listed},

@@ -1,14 +1,14 @@
-"""What an auditor asks of the log. The next page of an answer stands in it and in ``Link``."""
+"""What an auditor asks of the log: a history, a search."""
 
 from collections.abc import Mapping
 from datetime import date, datetime
-from typing import Any, ClassVar
-from urllib.parse import urlencode
+from typing import ClassVar
 
 import falcon
 
 from api.answers import Answer, answer
 from api.openapi import Method, Operation
+from api.paging import name_next
 from api.problems import NotThereError
 from api.questions import FactsQuery, HistoryQuery
 from api.requests import valid
@@ -127,15 +127,6 @@ class Search:
         )
 
     on_head = on_get
-
-
-def name_next(resp: falcon.Response, path: str, following: Mapping[str, Any] | None) -> str | None:
-    """Say in ``Link`` where the page asked for with ``following`` is; None where there is none."""
-    if following is None:
-        return None
-    page = f"{path}?{urlencode(following)}"
-    resp.set_header("Link", f'<{page}>; rel="next"')
-    return page
 
 
 def view(fact: ToldFact) -> FactView:

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import ClassVar
-from urllib.parse import urlencode
 
 import falcon
 
@@ -20,6 +19,7 @@ from api.answers import (
 from api.commands import read_command
 from api.fields import known_number
 from api.openapi import Link, Method, Operation
+from api.paging import name_next
 from api.requests import CorrectionRequest, CustomersQuery, RegisterRequest, valid
 from credit_es.application import Lending
 from credit_es.domain.customer import Customer
@@ -160,6 +160,7 @@ class Customers:
             tag="customers",
             answers={200: CustomerPage},
             query=CustomersQuery,
+            paged=True,
         )
     }
 
@@ -173,20 +174,15 @@ class Customers:
             asked.phone_number, after=asked.after, limit=asked.limit + 1
         )
         shown = page.customers[: asked.limit]
-        following = {
-            "phone_number": asked.phone_number,
-            "after": shown[-1].number if shown else 0,
-            "limit": asked.limit,
-        }
         more = len(page.customers) > asked.limit
-        answer(
-            resp,
-            CustomerPage(
-                customers=[_item(customer) for customer in shown],
-                lag=page.lag,
-                next=f"/customers?{urlencode(following)}" if more else None,
-            ),
+        following = (
+            {"phone_number": asked.phone_number, "after": shown[-1].number, "limit": asked.limit}
+            if more
+            else None
         )
+        path = name_next(resp, "/customers", following)
+        customers = [_item(customer) for customer in shown]
+        answer(resp, CustomerPage(customers=customers, lag=page.lag, next=path))
 
     on_head = on_get
 

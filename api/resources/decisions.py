@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from typing import ClassVar
-from urllib.parse import urlencode
 
 import falcon
 
@@ -19,6 +18,7 @@ from api.answers import (
 )
 from api.fields import known_number
 from api.openapi import Method, Operation
+from api.paging import name_next
 from api.problems import NotThereError
 from api.requests import DecisionsQuery, valid
 from api.resources.customers import components
@@ -58,6 +58,7 @@ class Decisions:
             tag="decisions",
             answers={200: DecisionPage},
             query=DecisionsQuery,
+            paged=True,
         )
     }
 
@@ -70,18 +71,14 @@ class Decisions:
         number = known_number(customer_id, "customer")
         found = self._audit.decisions(number, before=asked.before, limit=asked.limit + 1)
         shown = found[: asked.limit]
-        following = {
-            "before": shown[-1].decision_id.partition("-")[2] if shown else 1,
-            "limit": asked.limit,
-        }
         more = len(found) > asked.limit
-        answer(
-            resp,
-            DecisionPage(
-                decisions=[view(record) for record in shown],
-                next=f"/customers/{number}/decisions?{urlencode(following)}" if more else None,
-            ),
+        following = (
+            {"before": shown[-1].decision_id.partition("-")[2], "limit": asked.limit}
+            if more
+            else None
         )
+        path = name_next(resp, f"/customers/{number}/decisions", following)
+        answer(resp, DecisionPage(decisions=[view(record) for record in shown], next=path))
 
     on_head = on_get
 

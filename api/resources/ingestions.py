@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any, ClassVar, Final
-from urllib.parse import urlencode
 from uuid import UUID
 
 import falcon
@@ -23,6 +22,7 @@ from api.answers import (
 from api.fields import path_uuid
 from api.middleware import caller
 from api.openapi import READ_PROBLEMS, XLSX, Link, Method, Operation
+from api.paging import name_next
 from api.problems import RETRY_AFTER_S, NotThereError, ProblemError
 from api.requests import FindingsQuery, IngestionQuery, IngestionsQuery, valid
 from api.uploads import digest, read_uploads
@@ -60,6 +60,7 @@ class AllIngestions:
             answers={200: IngestionPage},
             problems=(*READ_PROBLEMS, 404),
             query=IngestionsQuery,
+            paged=True,
         ),
     }
 
@@ -94,24 +95,20 @@ class AllIngestions:
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """List ingestions, the latest first."""
         asked = valid(IngestionsQuery, req.params, location="query")
-        ingestions = self._importing.ingestions
+        queue = self._importing.ingestions
         before = LATEST
         if asked.before is not None:
-            last = ingestions.find(UUID(asked.before))
+            last = queue.find(UUID(asked.before))
             if last is None:
                 raise UnknownIngestionError(asked.before)
             before = (last.job.requested_at, last.job.ingestion_id)
-        found = ingestions.page(before=before, limit=asked.limit + 1)
+        found = queue.page(before=before, limit=asked.limit + 1)
         shown = found[: asked.limit]
         more = len(found) > asked.limit
-        following = {"before": shown[-1].job.ingestion_id if shown else "", "limit": asked.limit}
-        answer(
-            resp,
-            IngestionPage(
-                ingestions=[IngestionItem(**_fields(one)) for one in shown],
-                next=f"/ingestions?{urlencode(following)}" if more else None,
-            ),
-        )
+        following = {"before": shown[-1].job.ingestion_id, "limit": asked.limit} if more else None
+        path = name_next(resp, "/ingestions", following)
+        ingestions = [IngestionItem(**_fields(one)) for one in shown]
+        answer(resp, IngestionPage(ingestions=ingestions, next=path))
 
     on_head = on_get
 
@@ -125,6 +122,7 @@ class OneIngestion:
             tag="ingestions",
             answers={200: IngestionView},
             query=FindingsQuery,
+            paged=True,
         )
     }
 
@@ -139,16 +137,10 @@ class OneIngestion:
             one.job.ingestion_id, after=asked.after, limit=asked.limit + 1
         )
         shown = found[: asked.limit]
-        following = {"after": asked.after + len(shown), "limit": asked.limit}
         more = len(found) > asked.limit
-        answer(
-            resp,
-            IngestionView(
-                **_fields(one),
-                findings=shown,
-                next=f"/ingestions/{ingestion_id}?{urlencode(following)}" if more else None,
-            ),
-        )
+        following = {"after": asked.after + len(shown), "limit": asked.limit} if more else None
+        path = name_next(resp, f"/ingestions/{ingestion_id}", following)
+        answer(resp, IngestionView(**_fields(one), findings=shown, next=path))
 
     on_head = on_get
 

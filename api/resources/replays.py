@@ -7,10 +7,10 @@ import falcon
 
 from api.answers import Answer, DecisionView, answer
 from api.openapi import Method, Operation
+from api.paging import name_next
 from api.problems import NotThereError
 from api.questions import ReplaysQuery
 from api.requests import valid
-from api.resources.audit import name_next
 from api.resources.decisions import view
 from credit_es.audit.decisions import Audit, DecisionRecord
 from credit_es.audit.logs import Logs

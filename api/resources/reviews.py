@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from datetime import date
 from http import HTTPStatus
 from typing import ClassVar, Final
-from urllib.parse import urlencode
 
 import falcon
 
@@ -12,6 +11,7 @@ from api.answers import Requested, answer
 from api.commands import read_command
 from api.fields import is_application_id
 from api.openapi import READ_PROBLEMS, Link, Method, Operation
+from api.paging import name_next
 from api.problems import NotThereError
 from api.requests import NoteRequest, ReviewsQuery, valid
 from api.resources.loans import decided
@@ -36,6 +36,7 @@ class Reviews:
             answers={200: ReviewPage},
             problems=(*READ_PROBLEMS, 404),
             query=ReviewsQuery,
+            paged=True,
         )
     }
 
@@ -59,19 +60,14 @@ class Reviews:
         )
         shown = page.applications[: asked.limit]
         more = len(page.applications) > asked.limit
-        following = {
-            "status": asked.status,
-            "after": shown[-1].application_id if shown else "",
-            "limit": asked.limit,
-        }
-        answer(
-            resp,
-            ReviewPage(
-                reviews=[_view(one, today) for one in shown],
-                lag=page.lag,
-                next=f"/reviews?{urlencode(following)}" if more else None,
-            ),
+        following = (
+            {"status": asked.status, "after": shown[-1].application_id, "limit": asked.limit}
+            if more
+            else None
         )
+        path = name_next(resp, "/reviews", following)
+        reviews = [_view(one, today) for one in shown]
+        answer(resp, ReviewPage(reviews=reviews, lag=page.lag, next=path))
 
     on_head = on_get
 

@@ -76,6 +76,13 @@ class Api:
         )
 
 
+def next_of(page: Result) -> str:
+    """Where the page after this one is, which its body and ``Link`` say alike; nothing if last."""
+    path: str = page.json["next"] or ""
+    assert page.headers.get("Link") == (f'<{path}>; rel="next"' if path else None)
+    return path
+
+
 class Form:
     """A multipart form."""
 

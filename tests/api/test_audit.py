@@ -14,7 +14,7 @@ from credit_es.cli.context import CommandError, ExitCode
 from credit_es.cli.main import app
 from credit_es.store import log
 from credit_es.store.mapper import Recorded, recorded
-from tests.api.client import Api, environment_of
+from tests.api.client import Api, environment_of, next_of
 from tests.api.test_ingestions import history, work
 from tests.domain.facts import CUSTOMER, declined, registered
 from tests.store.given import BY
@@ -110,8 +110,7 @@ def test_a_history_comes_in_pages_that_name_the_next(api: Api) -> None:
     while path:
         page = api.get(path)
         versions += [fact["version"] for fact in page.json["facts"]]
-        path = page.json["next"]
-        assert page.headers.get("Link") == (f'<{path}>; rel="next"' if path else None)
+        path = next_of(page)
     assert versions == [1, 2, 3, 4, 5]
 
 

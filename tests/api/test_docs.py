@@ -64,6 +64,19 @@ def test_the_document_describes_every_route_and_is_openapi_3_1(api: Api) -> None
     }
 
 
+def test_every_answer_that_names_the_next_page_is_said_to_have_a_link(api: Api) -> None:
+    document = api.get("/openapi.json").json
+    schemas = document["components"]["schemas"]
+    paged = set()
+    for path, item in document["paths"].items():
+        good = item.get("get", {}).get("responses", {}).get("200", {})
+        schema = good.get("content", {}).get("application/json", {}).get("schema", {})
+        fields = schemas.get(schema.get("$ref", "").rpartition("/")[2], {}).get("properties", {})
+        assert ("Link" in good.get("headers", {})) == ("next" in fields), path
+        paged |= {path} if "next" in fields else set()
+    assert {"/customers", "/ingestions", "/reviews", "/audit/facts"} < paged
+
+
 def test_every_reference_of_the_document_leads_somewhere(api: Api) -> None:
     answered = api.get("/openapi.json")
     names = set(re.findall(r'"#/components/schemas/(\w+)"', answered.text))

@@ -8,7 +8,7 @@ import pytest
 from openpyxl import Workbook, load_workbook
 
 from api.app import connect
-from tests.api.client import Api, Form, form, settings_of
+from tests.api.client import Api, Form, form, next_of, settings_of
 from workers.workbook import WorkbookError, read_customers, read_loans
 
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
@@ -175,10 +175,10 @@ def test_findings_come_in_pages_that_lead_on_to_the_end(api: Api) -> None:
     assert whole["next"] is None
     pages, path = [], f"/ingestions/{ingestion_id}?limit=3"
     while path:
-        page = api.get(path).json
-        assert page["counts"] == whole["counts"]
-        pages.append(page["findings"])
-        path = page["next"]
+        page = api.get(path)
+        assert page.json["counts"] == whole["counts"]
+        pages.append(page.json["findings"])
+        path = next_of(page)
     assert [len(page) for page in pages[:-1]] == [3] * (len(pages) - 1)
     assert [finding for page in pages for finding in page] == whole["findings"]
     assert len(whole["findings"]) >= 7
@@ -205,10 +205,10 @@ def test_ingestions_are_listed_the_latest_first_in_pages(api: Api, slash: str) -
     ids = [api.upload(TWO).json["ingestion_id"] for _ in range(5)]
     listed, path = [], f"/ingestions{slash}?limit=2"
     while path:
-        page = api.get(path).json
-        assert len(page["ingestions"]) <= 2
-        listed += [one["ingestion_id"] for one in page["ingestions"]]
-        path = page["next"]
+        page = api.get(path)
+        assert len(page.json["ingestions"]) <= 2
+        listed += [one["ingestion_id"] for one in page.json["ingestions"]]
+        path = next_of(page)
     assert listed == ids[::-1]
 
 

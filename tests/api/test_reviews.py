@@ -11,7 +11,7 @@ from psycopg import sql
 from api.app import connect
 from credit_es.domain.policy import SHIPPED
 from projections.projector import Projector
-from tests.api.client import Api, prepare, settings_of
+from tests.api.client import Api, next_of, prepare, settings_of
 
 NOTE = {"note": "known for years"}
 
@@ -180,11 +180,11 @@ def ids(api: Api, status: str, limit: int = 2) -> list[str]:
     """All applications of a status, page by page."""
     found, path = [], f"/reviews?status={status}&limit={limit}"
     while path:
-        page = api.get(path).json
-        assert len(page["reviews"]) <= limit
-        assert page["lag"] == {"events": 0, "seconds": 0.0}
-        found += [one["application_id"] for one in page["reviews"]]
-        path = page["next"]
+        page = api.get(path)
+        assert len(page.json["reviews"]) <= limit
+        assert page.json["lag"] == {"events": 0, "seconds": 0.0}
+        found += [one["application_id"] for one in page.json["reviews"]]
+        path = next_of(page)
     assert len(found) == len(set(found))
     return found
 
