@@ -9,7 +9,7 @@ die half-way: what the log holds already is found, and the log ends the same.
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID, uuid4
@@ -39,6 +39,9 @@ from credit_es.store.ingestions import Ingestions, Job, Report, Upload
 
 RECORDERS: Final = 3
 """Batches that are recorded at once: while one's commit is flushed, another is encoded."""
+
+TURN_S: Final = 0.1
+"""How long a job that is told to stop may fail to hear it."""
 
 Progress = Callable[[int, int], None]
 """Called with the rows done and the rows to do."""
@@ -124,7 +127,8 @@ class Importing:
         done = 0
         progress(done, total)
         all_batches = batches(histories(customers.rows, loans.rows))
-        with ThreadPoolExecutor(RECORDERS, "recording") as pool:
+        pool = ThreadPoolExecutor(RECORDERS, "recording")
+        try:
             for batch, imports in run.over(all_batches, pool):
                 for imported in imports:
                     fates[0].update(imported.customers)
@@ -132,6 +136,14 @@ class Importing:
                     findings += imported.findings
                 done += sum(len(history.customers) + len(history.loans) for history in batch)
                 progress(done, total)
+        except Exception:
+            pool.shutdown(cancel_futures=True)
+            raise
+        except BaseException:
+            # Told to stop: who waits for another's stream would keep us, and is harmless later on.
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+        pool.shutdown()
         report = Report(
             customers=counts(fates[0], rejected=customers.rejected, blank=customers.blank),
             loans=counts(fates[1], rejected=loans.rejected, blank=loans.blank),
@@ -208,9 +220,9 @@ class _Run:
             waiting.append((batch, pool.submit(self._recorded, batch, imports)))
             if len(waiting) > RECORDERS:
                 first, recorded = waiting.popleft()
-                yield first, recorded.result()
+                yield first, _awaited(recorded)
         for batch, recorded in waiting:
-            yield batch, recorded.result()
+            yield batch, _awaited(recorded)
 
     def _recorded(self, batch: Sequence[History], imports: list[Import]) -> list[Import]:
         if not self._job.check_only:
@@ -265,6 +277,13 @@ class _Run:
         ]
         numbers.pass_by("customer", max(customers, default=0))
         numbers.pass_by("loan", max(loans, default=0))
+
+
+def _awaited(recorded: Future[list[Import]]) -> list[Import]:
+    """The result, waited for in turns: between two of them a worker that stops interrupts us."""
+    while not recorded.done():
+        wait([recorded], timeout=TURN_S)
+    return recorded.result()
 
 
 def _by(job: Job) -> By:

@@ -220,6 +220,8 @@ def test_a_worker_that_is_stopped_gives_its_job_back_and_the_next_one_ends_it(
         until(lambda: an_append_waits(house))
         began = time.monotonic()
         first.send_signal(signal.SIGTERM)
+        # At once, and not when whoever holds the stream lets go or is given up, after 5 s.
+        until(lambda: house.found(ingestion_id).status == "queued", timeout_s=3)
         first.wait(15)
         assert time.monotonic() - began < 10
     assert first.returncode == 0
