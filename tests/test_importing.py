@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from credit_es import importing
+from credit_es import importing, lookup
 from credit_es.application import By, ContendedError, Facts, Lending
 from credit_es.domain import histories
 from credit_es.domain.cells import Finding
@@ -519,6 +519,17 @@ def test_a_number_that_another_import_takes_meanwhile_is_given_up(
     assert report.loans == Counts(read=1, recorded=1)
     numbers = [[loan.number for loan in house.lending.load(n)[1]] for n in (1, 2)]
     assert numbers == [[5], [FIRST]]
+
+
+def test_of_more_customers_than_one_query_asks_for_each_is_found(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lookup, "STREAMS_A_QUERY", 2)
+    numbers = range(1, 6)
+    house.run(house.job(), [customer_row(n, row=n) for n in numbers], [])
+    house.run(house.job(), [], [loan_row(n, f"{n}", row=n) for n in numbers])
+    kept = [[loan.number for loan in house.lending.load(n)[1]] for n in numbers]
+    assert kept == [[n] for n in numbers]
 
 
 def test_who_gets_no_loan_takes_no_number_from_who_does(house: House) -> None:
