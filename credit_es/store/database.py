@@ -7,7 +7,7 @@ The library's own datastore takes five fields of a URL; this one hands everythin
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, Self, TypeVar, cast
 
 import psycopg
 from eventsourcing.persistence import IntegrityError, OperationalError
@@ -17,7 +17,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import TupleRow, tuple_row
 from psycopg.sql import SQL, Identifier
 
-from credit_es.settings import SettingsError
+from credit_es.settings import Settings, SettingsError
 from credit_es.store.calls import Call
 
 T = TypeVar("T")
@@ -162,6 +162,16 @@ class Database(PostgresDatastore):
             configure=configure(prepared=prepared),
             timeout=RETRY_S,
             reconnect_timeout=RETRY_S,
+        )
+
+    @classmethod
+    def at(cls, url: str, settings: Settings, *, pool_size: int) -> Self:
+        """Connections to ``url``, as the settings say."""
+        return cls(
+            url,
+            schema=settings.schema,
+            pool_size=pool_size,
+            prepared=settings.prepared_statements,
         )
 
     def register_type_adapters(self) -> None:

@@ -176,13 +176,7 @@ class Log:
 
 def primary_log(settings: Settings, *, pool_size: int) -> Log:
     """The log where it is written; connects when it is first asked."""
-    database = Database(
-        settings.database_url,
-        schema=settings.schema,
-        pool_size=pool_size,
-        prepared=settings.prepared_statements,
-    )
-    return Log(LogRecorder(database))
+    return Log(LogRecorder(Database.at(settings.database_url, settings, pool_size=pool_size)))
 
 
 def _placed(stream_id: UUID, row: TupleRow) -> Placed:

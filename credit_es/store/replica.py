@@ -63,10 +63,5 @@ def replica_log(settings: Settings, *, pool_size: int) -> Log | None:
     """The log as the read replica has it, None where ``DATABASE_READ_URL`` is not set."""
     if not settings.database_read_url:
         return None
-    replica = Replica(
-        settings.database_read_url,
-        schema=settings.schema,
-        pool_size=pool_size,
-        prepared=settings.prepared_statements,
-    )
+    replica = Replica.at(settings.database_read_url, settings, pool_size=pool_size)
     return Log(ReplicaRecorder(replica))
