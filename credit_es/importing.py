@@ -136,12 +136,9 @@ class Importing:
                     findings += imported.findings
                 done += sum(len(history.customers) + len(history.loans) for history in batch)
                 progress(done, total)
-        except Exception:
-            pool.shutdown(cancel_futures=True)
-            raise
-        except BaseException:
+        except BaseException as error:
             # Told to stop: who waits for another's stream would keep us, and is harmless later on.
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(wait=isinstance(error, Exception), cancel_futures=True)
             raise
         pool.shutdown()
         report = Report(
@@ -203,7 +200,12 @@ class _Run:
         kinds = self._lookup.kinds_of_customers()
         self._there = set(kinds)
         self._claims = first_claims(self._lookup.loans_of_somebody(kinds))
-        self._taken = self._lookup.taken(self._claims)
+        self._wanted = {
+            source_loan_id: number
+            for source_loan_id in self._claims
+            if (number := wanted_number(source_loan_id)) is not None
+        }
+        self._taken = self._lookup.taken(self._wanted.values())
         if not job.check_only:
             self._pass_by_numbers()
 
@@ -248,10 +250,11 @@ class _Run:
         """Decide on what the log held at the start, or ``look`` what it holds now."""
         taken = self._taken
         if look:
-            taken = self._lookup.taken(row.source_loan_id for each in batch for row in each.loans)
+            ids = {row.source_loan_id for each in batch for row in each.loans}
+            taken = self._lookup.taken(self._wanted[one] for one in ids & self._wanted.keys())
 
         def number_for(row: LoanRow) -> int:
-            number = wanted_number(row.source_loan_id)
+            number = self._wanted.get(row.source_loan_id)
             mine = self._claims.get(row.source_loan_id) == row.customer_number
             if number is not None and mine and number not in taken:
                 return number
@@ -272,11 +275,8 @@ class _Run:
     def _pass_by_numbers(self) -> None:
         numbers = self._lending.numbers
         customers = [row.number for row in self._ingestion.customers.rows]
-        loans = [
-            number for source_id in self._claims if (number := wanted_number(source_id)) is not None
-        ]
         numbers.pass_by("customer", max(customers, default=0))
-        numbers.pass_by("loan", max(loans, default=0))
+        numbers.pass_by("loan", max(self._wanted.values(), default=0))
 
 
 def _awaited(recorded: Future[list[Import]]) -> list[Import]:

@@ -14,7 +14,7 @@ from credit_es.domain.events import (
     LoansImported,
 )
 from credit_es.domain.histories import Ingestion
-from credit_es.domain.importing import Known, RestatedRow, wanted_number
+from credit_es.domain.importing import Known, RestatedRow
 from credit_es.domain.restating import last_said
 from credit_es.domain.rows import LoanRow
 from credit_es.store.log import Log
@@ -29,25 +29,23 @@ class Lookup:
     def __init__(self, reader: Log, ingestion: Ingestion) -> None:
         self._reader = reader
         self._ingestion = ingestion
+        self._given = {row.number for row in ingestion.customers.rows}
 
     def kinds_of_customers(self) -> dict[int, str]:
         """The first fact's kind of each customer in either workbook whom the log knows."""
-        given = {row.number for row in self._ingestion.customers.rows}
-        asked = given.union(row.customer_number for row in self._ingestion.loans.rows)
+        asked = self._given.union(row.customer_number for row in self._ingestion.loans.rows)
         return self._kinds(customer_stream, asked)
 
-    def taken(self, source_loan_ids: Iterable[str]) -> Set[int]:
-        """The numbers that these loans want and the log has given away."""
-        wanted = (number for one in source_loan_ids if (number := wanted_number(one)))
-        return self._kinds(loan_stream, wanted).keys()
+    def taken(self, loan_numbers: Iterable[int]) -> Set[int]:
+        """Those of these numbers that the log has given away."""
+        return self._kinds(loan_stream, loan_numbers).keys()
 
     def loans_of_somebody(self, kinds: Mapping[int, str]) -> Iterator[LoanRow]:
         """The rows whose customer this workbook or the log knows; others claim no number."""
-        given = {row.number for row in self._ingestion.customers.rows}
         imported = topic(CustomerImported)
         for row in self._ingestion.loans.rows:
             number = row.customer_number
-            if kinds.get(number, imported if number in given else "") == imported:
+            if kinds.get(number, imported if number in self._given else "") == imported:
                 yield row
 
     def known(self, customers: Iterable[int]) -> dict[int, Known]:
