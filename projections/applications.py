@@ -4,14 +4,15 @@ from typing import Final
 
 from credit_es.domain.events import ApplicationEvent
 from credit_es.domain.review import DEFINITION, Application, evolve
-from projections.projection import Projection
+from projections.projection import LAYOUT, Projection
 
 APPLICATIONS: Final = Projection(
     name="applications",
-    definition=DEFINITION,
+    definition=DEFINITION + LAYOUT,
     row=Application,
-    key="application_id",
     events=ApplicationEvent,
     fold=evolve,
+    told_as="application_id",
+    key="application_id",
     indexes=(("approved", "decide_by", "application_id"), ("decide_by", "application_id")),
 )

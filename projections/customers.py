@@ -4,13 +4,14 @@ from typing import Final
 
 from credit_es.domain.customer import DEFINITION, Customer, evolve
 from credit_es.domain.events import CustomerEvent
-from projections.projection import Projection
+from projections.projection import LAYOUT, Projection
 
 CUSTOMERS: Final = Projection(
     name="customers",
-    definition=DEFINITION,
+    definition=DEFINITION + LAYOUT,
     row=Customer,
     events=CustomerEvent,
     fold=evolve,
+    told_as="customer_number",
     indexes=(("phone_number", "number"),),
 )

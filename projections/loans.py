@@ -4,13 +4,14 @@ from typing import Final
 
 from credit_es.domain.events import LoanEvent
 from credit_es.domain.loan import DEFINITION, Loan, evolve
-from projections.projection import Projection
+from projections.projection import LAYOUT, Projection
 
 LOANS: Final = Projection(
     name="loans",
-    definition=DEFINITION,
+    definition=DEFINITION + LAYOUT,
     row=Loan,
     events=LoanEvent,
     fold=evolve,
+    told_as="loan_number",
     indexes=(("customer_number",),),
 )

@@ -32,6 +32,11 @@ TYPES: Final[Mapping[Any, str]] = {
 nobody searches by it, and msgspec reads it many times faster than the driver would read jsonb."""
 
 
+LAYOUT: Final = 1
+"""Of the tables' own form, their keys for one: raise it when that changes. It is a part of every
+definition, so that ``migrate`` builds the tables anew."""
+
+
 class Versioned(Protocol):
     """A state that knows the version of the last event folded into it."""
 
@@ -61,8 +66,9 @@ class PoisonError(Exception):
 class Projection(Struct, Generic[Row], frozen=True, kw_only=True, dict=True):
     """A read table and the pure fold that fills it; raise ``definition`` when either changes.
 
-    ``events`` is the union that the fold takes, ``key`` the column by which people name a row,
-    ``indexes`` the columns that queries search by.
+    ``events`` is the union that the fold takes, ``key`` the column by which people name a row and
+    ``told_as`` the field of every event that says it, ``indexes`` the columns that queries search
+    by.
     """
 
     name: str
@@ -70,6 +76,7 @@ class Projection(Struct, Generic[Row], frozen=True, kw_only=True, dict=True):
     row: type[Row]
     events: Any
     fold: Callable[[Row | None, Any], Row]
+    told_as: str
     key: str = "number"
     indexes: tuple[tuple[str, ...], ...] = ()
 
@@ -150,6 +157,14 @@ class Projection(Struct, Generic[Row], frozen=True, kw_only=True, dict=True):
             if values[place] is not None:
                 values[place] = encode(values[place])
         return values
+
+    def key_of(self, stream_id: UUID, version: int, state: bytes) -> int | str:
+        """The key of a stored event's row; raises ``PoisonError`` where it tells none."""
+        try:
+            key: int | str = getattr(DECODER.decode(state).fact, self.told_as)
+        except DIGESTION as e:
+            raise PoisonError(self.name, stream_id, version) from e
+        return key
 
     def advance(self, row: Row | None, stream_id: UUID, version: int, state: bytes) -> Row:
         """Fold one stored event into its row; raises ``PoisonError`` where that cannot be done."""

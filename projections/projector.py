@@ -79,10 +79,17 @@ def apply(
     projection = table.projection
     mine = [event for event in batch if projection.concerns(event.topic)]
     if mine:
-        begun = {_uuid(event) for event in mine if event.originator_version == 1}
+        begun = {event.originator_id for event in mine if event.originator_version == 1}
         # A stream that begins here has no row; one that has nevertheless fails to be written.
-        rows = table.load(conn, {_uuid(event) for event in mine} - begun)
-        held = set(rows)
+        rows = table.load(
+            conn,
+            {
+                projection.key_of(_uuid(event), event.originator_version, event.state)
+                for event in mine
+                if event.originator_id not in begun
+            },
+        )
+        held = [getattr(row, projection.key) for row in rows.values()]
         fold(projection, rows, mine)
         # Behind the fence nobody else writes: a stream without a row still has none.
         table.replace(conn, rows, held)

@@ -41,15 +41,15 @@ TAIL: Final = (
 )
 LOAN: Final = SQL(
     "SELECT {loan_columns}, lt.tail, {customer_columns}, ct.tail"
-    " FROM (SELECT $1::uuid AS stream_id) k"
-    " LEFT JOIN {loans} l ON l.stream_id = k.stream_id"
+    " FROM (SELECT $1::int8 AS number, $2::uuid AS stream_id) k"
+    " LEFT JOIN {loans} l ON l.number = k.number"
     " LEFT JOIN {customers} c ON c.number = l.customer_number"
     " CROSS JOIN LATERAL (" + TAIL + "k.stream_id AND e.version > coalesce(l.version, 0)) lt"
     " CROSS JOIN LATERAL (" + TAIL + "c.stream_id AND e.version > c.version) ct"
 )
 CUSTOMER: Final = (
-    "SELECT {customer_columns}, ct.tail FROM (SELECT $1::uuid AS stream_id) k"
-    " LEFT JOIN {customers} c ON c.stream_id = k.stream_id"
+    "SELECT {customer_columns}, ct.tail FROM (SELECT $1::int8 AS number, $2::uuid AS stream_id) k"
+    " LEFT JOIN {customers} c ON c.number = k.number"
     " CROSS JOIN LATERAL (" + TAIL + "k.stream_id AND e.version > coalesce(c.version, 0)) ct"
 )
 # Two kinds of rows, the customer's own once: joined, a long tail would come with every loan.
@@ -57,12 +57,12 @@ CUSTOMER_AND_LOANS: Final = SQL(
     "SELECT c.*, {no_loan} FROM (" + CUSTOMER + ") c"
     " UNION ALL SELECT {no_customer}, {loan_columns}, lt.tail FROM {loans} l"
     " CROSS JOIN LATERAL (" + TAIL + "l.stream_id AND e.version > l.version) lt"
-    " WHERE l.customer_number = $2::int8"
+    " WHERE l.customer_number = $1::int8"
 )
 LOANS_BY_STREAM: Final = SQL(
     "SELECT k.number, {loan_columns}, lt.tail"
     " FROM unnest($1::int8[], $2::uuid[]) k (number, stream_id)"
-    " LEFT JOIN {loans} l ON l.stream_id = k.stream_id"
+    " LEFT JOIN {loans} l ON l.number = k.number"
     " CROSS JOIN LATERAL (" + TAIL + "k.stream_id AND e.version > coalesce(l.version, 0)) lt"
 )
 BY_PHONE: Final = SQL(
@@ -71,8 +71,9 @@ BY_PHONE: Final = SQL(
 )
 
 APPLICATION: Final = SQL(
-    "SELECT {application_columns}, t.tail FROM (SELECT $1::uuid AS stream_id) k"
-    " LEFT JOIN {applications} a ON a.stream_id = k.stream_id"
+    "SELECT {application_columns}, t.tail"
+    " FROM (SELECT $1::text AS application_id, $2::uuid AS stream_id) k"
+    " LEFT JOIN {applications} a ON a.application_id = k.application_id"
     " CROSS JOIN LATERAL (" + TAIL + "k.stream_id AND e.version > coalesce(a.version, 0)) t"
 )
 STREAMS: Final[Mapping[str, Callable[[Any], UUID]]] = {
@@ -130,7 +131,7 @@ class ReadModel:
 
     def loan(self, loan_number: int) -> tuple[Loan, Customer]:
         """A loan and its customer; raises ``UnknownLoanError``."""
-        row = self._row(self._loan, loan_stream(loan_number))
+        row = self._row(self._loan, arrays.INT8.pack(loan_number), loan_stream(loan_number))
         at = len(LOANS.columns)
         loan = _caught_up(LOANS, row[:at], loan_number)
         if loan is None:
@@ -143,7 +144,7 @@ class ReadModel:
 
         Loans that only the tail of the customer's stream names take a second statement.
         """
-        values = (customer_stream(customer_number).bytes, arrays.INT8.pack(customer_number))
+        values = (arrays.INT8.pack(customer_number), customer_stream(customer_number).bytes)
         rows = self._database.run(lambda conn: self._customer_and_loans.rows(conn, values))
         at = len(CUSTOMERS.columns)
         own = next(row for row in rows if row[at] is None)
@@ -164,7 +165,8 @@ class ReadModel:
 
     def application(self, application_id: str) -> Application:
         """An application referred to review; raises ``UnknownApplicationError``."""
-        row = self._row(self._application, application_stream(application_id))
+        stream = application_stream(application_id)
+        row = self._row(self._application, application_id.encode("ascii"), stream)
         application: Application | None = _caught_up(APPLICATIONS, row, application_id)
         if application is None:
             raise UnknownApplicationError(application_id)
@@ -197,13 +199,14 @@ class ReadModel:
         # A replica cannot tell a quiet primary from one it no longer hears: ask the primary itself.
         return rows, self._database.run(lambda conn: lag(conn, schema, position))
 
-    def _row(self, call: Call, stream: UUID) -> TupleRow:
+    def _row(self, call: Call, key: bytes, stream: UUID) -> TupleRow:
         """One stream's row and the tail behind it; there always is one, of nulls if need be."""
-        (row,) = self._database.run(lambda conn: call.rows(conn, (stream.bytes,)))
+        (row,) = self._database.run(lambda conn: call.rows(conn, (key, stream.bytes)))
         return row
 
     def _customer_alone(self, customer_number: int) -> Customer:
-        row = self._row(self._customer, customer_stream(customer_number))
+        key = arrays.INT8.pack(customer_number)
+        row = self._row(self._customer, key, customer_stream(customer_number))
         customer: Customer | None = _caught_up(CUSTOMERS, row, customer_number)
         if customer is None:
             raise UnknownCustomerError(customer_number)

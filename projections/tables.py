@@ -66,10 +66,11 @@ class TableOf:
         self.view = view_of(projection, schema)
         names = [Identifier(column) for column in projection.columns]
         self._columns = SQL(", ").join(names)
-        self._load = SQL("SELECT {} FROM {} WHERE stream_id = ANY(%s)").format(
-            self._columns, self.name
-        )
-        self._delete = SQL("DELETE FROM {} WHERE stream_id = ANY(%s)").format(self.name)
+        self._key = Identifier(projection.key)
+        (kind,) = (SQL(kind) for name, kind, _ in projection.column_types if name == projection.key)
+        held = SQL(" FROM {} WHERE {} = ANY(%s::{}[])").format(self.name, self._key, kind)
+        self._load = SQL("SELECT {}").format(self._columns) + held
+        self._delete = SQL("DELETE") + held
 
     def create(self, conn: Connection[TupleRow]) -> None:
         """Make the table anew, without its keys; what an interrupted rebuild left goes."""
@@ -81,13 +82,13 @@ class TableOf:
         conn.execute(SQL("CREATE TABLE {} ({})").format(self.name, columns))
 
     def build_keys(self, conn: Connection[TupleRow]) -> None:
-        """Add the primary key, the unique key of people and the indexes, and gather statistics.
+        """Add the primary key and the indexes, and gather statistics.
 
-        Not of an empty table: knowing that it is empty, the server would plan to read all of it.
+        The key is that of people, which grows as rows come: one of streams, being hashes, would
+        have new rows touch pages all over it. No statistics of an empty table: knowing that it is
+        empty, the server would plan to read all of it.
         """
-        conn.execute(SQL("ALTER TABLE {} ADD PRIMARY KEY (stream_id)").format(self.name))
-        key = Identifier(self.projection.key)
-        conn.execute(SQL("CREATE UNIQUE INDEX ON {} ({})").format(self.name, key))
+        conn.execute(SQL("ALTER TABLE {} ADD PRIMARY KEY ({})").format(self.name, self._key))
         for columns in self.projection.indexes:
             searched = SQL(", ").join(map(Identifier, columns))
             conn.execute(SQL("CREATE INDEX ON {} ({})").format(self.name, searched))
@@ -98,16 +99,15 @@ class TableOf:
         """Remove the table and forget it."""
         conn.execute(SQL("DROP TABLE IF EXISTS {}").format(self.name))
 
-    def load(self, conn: Connection[TupleRow], streams: Iterable[UUID]) -> dict[UUID, Any]:
-        """The rows of these streams."""
-        ids = list(streams)
-        rows = conn.execute(self._load, (ids,)) if ids else ()
+    def load(self, conn: Connection[TupleRow], keys: Collection[int | str]) -> dict[UUID, Any]:
+        """The rows of these keys, by stream."""
+        rows = conn.execute(self._load, (list(keys),)) if keys else ()
         return {row[0]: self.projection.of(row[1:]) for row in rows}
 
     def replace(
-        self, conn: Connection[TupleRow], rows: Mapping[UUID, Any], held: Collection[UUID]
+        self, conn: Connection[TupleRow], rows: Mapping[UUID, Any], held: Collection[int | str]
     ) -> None:
-        """Write rows over those of the same streams; ``held`` says which of them there are.
+        """Write rows over those of the same keys; ``held`` are the keys of those that there are.
 
         Not by ``executemany``: psycopg sends that as a pipeline, whose last bytes stay unsent
         where the server reads slowly (3.3.9): both sides wait for ever.

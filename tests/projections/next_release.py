@@ -29,10 +29,11 @@ def evolve(row: NextLoan | None, event: LoanEvent) -> NextLoan:
 
 NEXT_LOANS: Final = Projection(
     name="loans",
-    definition=loan.DEFINITION + 1,
+    definition=loans.LOANS.definition + 1,
     row=NextLoan,
     events=LoanEvent,
     fold=evolve,
+    told_as="loan_number",
     indexes=(("owed",),),
 )
 

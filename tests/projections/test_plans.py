@@ -18,7 +18,10 @@ from credit_es.store.log import FIRST_TOPICS, HISTORY, ONE, SOME, STREAMS
 from credit_es.store.mapper import customer_stream, loan_stream
 from credit_es.store.recorder import EVENTS_UP, HEAD, NOTIFICATIONS, NOTIFICATIONS_OF
 from credit_es.store.snapshots import LOAD
+from projections.customers import CUSTOMERS
+from projections.loans import LOANS
 from projections.status import BEHIND, OLDEST
+from projections.tables import PROJECTIONS, TableOf
 from tests.projections.conftest import House
 from tests.projections.history import happen
 
@@ -48,15 +51,18 @@ def test_no_request_reads_a_whole_table(house: House, customers: int) -> None:
     for table in ("events", "numbers", "customers_v1", "loans_v1", "snapshots"):
         house.sql(f"ANALYZE {{s}}.{table}")
     reads, sql = house.reads, house.lending.database.sql
+    tables = [TableOf(projection, house.schema, 1) for projection in (CUSTOMERS, LOANS)]
     calls: list[tuple[Call, Sequence[bytes]]] = [
-        (reads._loan, (loan_stream(1).bytes,)),
-        (reads._customer, (STREAM.bytes,)),
-        (reads._customer_and_loans, (STREAM.bytes, INT8.pack(1))),
+        (reads._loan, (INT8.pack(1), loan_stream(1).bytes)),
+        (reads._customer, (INT8.pack(1), STREAM.bytes)),
+        (reads._customer_and_loans, (INT8.pack(1), STREAM.bytes)),
         (reads._loans_by_stream, (int8s([1, 2]), uuids([loan_stream(1), loan_stream(2)]))),
         (Call(sql(LOAD)), (uuids([STREAM]), int8s([1]))),
     ]
     statements: list[tuple[bytes, Values]] = [
         (reads._by_phone, (1, 0, 20)),
+        *((table._load.as_bytes(None), ([1],)) for table in tables),
+        *((table._delete.as_bytes(None), ([1],)) for table in tables),
         (sql(STREAMS), ([STREAM],)),
         (sql(FIRST_TOPICS), ([STREAM],)),
         (sql(ONE), (STREAM, 1)),
@@ -76,6 +82,18 @@ def test_no_request_reads_a_whole_table(house: House, customers: int) -> None:
         assert "Seq Scan" not in found, found
         # What is below a version is not fetched to be thrown away.
         assert not re.search(r"Filter: .*version >", found), found
+
+
+def test_no_index_of_a_read_table_scatters_new_rows_by_the_hash_of_their_stream(
+    house: House,
+) -> None:
+    indexes = house.sql(
+        "SELECT tablename, indexdef FROM pg_indexes"
+        " WHERE schemaname = %s AND tablename LIKE '%%_v1'",
+        house.schema,
+    )
+    assert {table for table, _ in indexes} == {f"{p.name}_v1" for p in PROJECTIONS}
+    assert not [found for _, found in indexes if "stream_id" in found]
 
 
 def test_a_phone_that_many_share_is_paged_through_by_its_index(house: House) -> None:

@@ -220,7 +220,7 @@ def test_a_long_tail_of_a_customer_comes_once_and_not_with_every_loan(house: Hou
         "SELECT sum(length(state)) FROM {s}.events WHERE stream_id = %s", customer_stream(number)
     )[0]
     with house.lending.database.connection() as conn:
-        values = (customer_stream(number).bytes, arrays.INT8.pack(number))
+        values = (arrays.INT8.pack(number), customer_stream(number).bytes)
         rows = house.reads._customer_and_loans.rows(conn, values)
     assert (
         sum(len(state) for row in rows for cell in row if _is_tail(cell) for state in cell) == tail
