@@ -43,8 +43,8 @@ from tests.servers import running_redis
 SIZES: Final = [int(argument) for argument in sys.argv[1:]] or [10_000, 100_000, 1_000_000]
 ROUNDS: Final = 5
 REQUESTS: Final = 200
-SLICE, WARMING = 1_000, 12_000
-"""Customers that the projector meets anew: behind a rebuild its first ones find all pages cold."""
+SLICE: Final = 1_000
+"""Customers that the projector meets anew in each round."""
 AT_MOST: Final = 1.25
 SHARED_BUFFERS: Final = os.environ.get("SHARED_BUFFERS", "128MB")
 """The server's own default; docs/scaling.md says how much which lender needs."""
@@ -285,7 +285,7 @@ def measure(grown: Sequence[Tenant]) -> None:
                     tenant.note(f"{what}, p50 in ms", statistics.median(taken))
         for tenant in grown:
             tenant.catch_up()
-            rate = tenant.project_a_slice(SLICE if number else WARMING)
+            rate = tenant.project_a_slice(SLICE)
             if number:
                 tenant.note("projector, events/s", rate)
         say(f"  round {number} of {ROUNDS}")
