@@ -4,11 +4,11 @@ from typing import Final
 
 from credit_es.domain.events import ApplicationEvent
 from credit_es.domain.review import DEFINITION, Application, evolve
-from projections.projection import LAYOUT, Projection
+from projections.projection import Projection
 
 APPLICATIONS: Final = Projection(
     name="applications",
-    definition=DEFINITION + LAYOUT,
+    definition=DEFINITION,
     row=Application,
     events=ApplicationEvent,
     fold=evolve,

@@ -4,11 +4,11 @@ from typing import Final
 
 from credit_es.domain.customer import DEFINITION, Customer, evolve
 from credit_es.domain.events import CustomerEvent
-from projections.projection import LAYOUT, Projection
+from projections.projection import Projection
 
 CUSTOMERS: Final = Projection(
     name="customers",
-    definition=DEFINITION + LAYOUT,
+    definition=DEFINITION,
     row=Customer,
     events=CustomerEvent,
     fold=evolve,

@@ -4,11 +4,11 @@ from typing import Final
 
 from credit_es.domain.events import LoanEvent
 from credit_es.domain.loan import DEFINITION, Loan, evolve
-from projections.projection import LAYOUT, Projection
+from projections.projection import Projection
 
 LOANS: Final = Projection(
     name="loans",
-    definition=DEFINITION + LAYOUT,
+    definition=DEFINITION,
     row=Loan,
     events=LoanEvent,
     fold=evolve,

@@ -33,8 +33,8 @@ nobody searches by it, and msgspec reads it many times faster than the driver wo
 
 
 LAYOUT: Final = 1
-"""Of the tables' own form, their keys for one: raise it when that changes. It is a part of every
-definition, so that ``migrate`` builds the tables anew."""
+"""Of every table's own form, such as its keys: raise it when that changes, and ``migrate`` builds
+all of them anew."""
 
 
 class Versioned(Protocol):
@@ -83,7 +83,12 @@ class Projection(Struct, Generic[Row], frozen=True, kw_only=True, dict=True):
     @property
     def shown_as(self) -> str:
         """The name of the view that code of this definition reads."""
-        return f"{self.name}_d{self.definition}"
+        return f"{self.name}_d{self.table_definition}"
+
+    @property
+    def table_definition(self) -> int:
+        """What its tables are known by: the definition of row and fold, and the tables' layout."""
+        return self.definition + LAYOUT
 
     @cached_property
     def topics(self) -> frozenset[str]:

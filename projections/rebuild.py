@@ -29,7 +29,7 @@ from credit_es.store.database import (
 from credit_es.store.log import Log
 from credit_es.store.migrations import refuse_pooler
 from credit_es.store.recorder import LogRecorder
-from projections.projection import PoisonError, Projection
+from projections.projection import LAYOUT, PoisonError, Projection
 from projections.projector import apply
 from projections.shards import ShardError, build, shards_of
 from projections.spread import processes_for
@@ -195,14 +195,14 @@ class Rebuilder:
         return f"position {row[0]}: {poison}. The table that serves goes on serving."
 
     def _versions(self, projection: Projection[Any]) -> list[tuple[int, int, bool]]:
-        values = (projection.name, projection.definition)
+        values = (projection.name, projection.table_definition)
         rows = self._conn.execute(in_schema(VERSIONS, self._schema), values).fetchall()
         return [(version, position, live) for version, position, live in rows]
 
     def _swap(self, table: TableOf, built_to: int | None = None) -> None:
         """Let the view show ``table``; a new one, built to a position, is known from then on."""
         projection, version = table.projection, table.version
-        hidden, shown = (projection.name, projection.definition), (projection.name, version)
+        hidden, shown = (projection.name, projection.table_definition), (projection.name, version)
 
         def swap() -> None:
             self._conn.execute(in_schema(HIDE, self._schema), hidden)
@@ -237,10 +237,10 @@ class Rebuilder:
                 self._give_way(partial(self._drop, [table]))
 
     def _drop_outdated(self, projection: Projection[Any]) -> None:
-        values = (projection.name, projection.definition)
+        values = (projection.name, projection.table_definition)
         older = self._conn.execute(in_schema(OLDER, self._schema), values).fetchall()
         for (definition,) in older[1:]:
-            outdated = replace(projection, definition=definition)
+            outdated = replace(projection, definition=definition - LAYOUT)
             tables = [TableOf(outdated, self._schema, v) for v, _, _ in self._versions(outdated)]
             self._give_way(partial(self._drop, tables, view=view_of(outdated, self._schema)))
 

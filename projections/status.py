@@ -128,7 +128,7 @@ def projection_status(
     (kept,) = conn.execute(in_schema(KEPT, schema), (projection.name,)).fetchone() or ([],)
     return ProjectionStatus(
         projection=projection.name,
-        definition=projection.definition,
+        definition=projection.table_definition,
         version=live.version,
         kept_versions=tuple(kept),
         position=live.position,

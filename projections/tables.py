@@ -160,7 +160,7 @@ def live_table(
     conn: Connection[TupleRow], projection: Projection[Any], schema: str
 ) -> LiveTable | None:
     """The table that the view of this definition shows, None before ``migrate``."""
-    values = (projection.name, projection.definition)
+    values = (projection.name, projection.table_definition)
     row = conn.execute(in_schema(LIVE, schema), values).fetchone()
     return LiveTable(version=row[0], position=row[1], problem=row[2]) if row else None
 

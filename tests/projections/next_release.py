@@ -29,7 +29,7 @@ def evolve(row: NextLoan | None, event: LoanEvent) -> NextLoan:
 
 NEXT_LOANS: Final = Projection(
     name="loans",
-    definition=loans.LOANS.definition + 1,
+    definition=loan.DEFINITION + 1,
     row=NextLoan,
     events=LoanEvent,
     fold=evolve,
