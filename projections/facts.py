@@ -15,7 +15,6 @@ from decimal import Decimal
 from itertools import takewhile
 from typing import Any, Final
 
-import psycopg
 import structlog
 from eventsourcing.persistence import Notification
 from msgspec import Struct
@@ -28,6 +27,7 @@ from credit_es.store.database import Database, in_schema
 from credit_es.store.log import Log, Placed
 from credit_es.store.mapper import DECODER, DIGESTION, TOPICS, recorded
 from projections.status import Lag, lag
+from projections.tables import ENCODING
 
 log = structlog.get_logger()
 
@@ -47,17 +47,13 @@ ZONE: Final = SQL(
     " recorded_last = greatest(z.recorded_last, excluded.recorded_last)"
 )
 ZONED: Final = SQL("UPDATE {schema}.fact_index SET zoned_upto = position")
-# Reasons come as one text each, since arrays of arrays must all be of one length.
-INSERT: Final = SQL(
-    "INSERT INTO {schema}.facts SELECT position, topic, actor, occurred_on, recorded_at,"
-    " customer_number, amount, string_to_array(reasons, chr(31)) FROM unnest(%s::bigint[],"
-    " %s::text[], %s::text[], %s::date[], %s::timestamptz[], %s::bigint[], %s::numeric[],"
-    " %s::text[]) AS f (position, topic, actor, occurred_on, recorded_at, customer_number,"
-    " amount, reasons)"
+COPY: Final = SQL(
+    "COPY {schema}.facts (position, topic, actor, occurred_on, recorded_at, customer_number,"
+    " amount, reasons) FROM STDIN (FORMAT BINARY)"
 )
+TYPES: Final = ("int8", "text", "text", "date", "timestamptz", "int8", "numeric", "text[]")
 BATCH: Final = 1_000
 """Few at once: the read tables come first, and an import may go on any moment."""
-SEPARATOR: Final = "\x1f"
 COUNT: Final = SQL("SELECT count(*) FROM {schema}.facts")
 EMPTY: Final = SQL("TRUNCATE {schema}.facts, {schema}.fact_zones")
 # The inner query alone is ordered and cut, by whichever index narrows most.
@@ -165,7 +161,7 @@ class FactIndex:
         """Index a batch beyond the position reached, unless somebody else has moved on."""
         try:
             self._feed(reached, batch[-1].id, rows(batch))
-        except psycopg.DataError as error:
+        except ENCODING as error:
             if len(batch) > 1:
                 middle = len(batch) // 2
                 self.feed(reached, batch[:middle])
@@ -175,13 +171,14 @@ class FactIndex:
             self._feed(reached, batch[0].id, ())
 
     def _feed(self, reached: int, upto: int, found: Iterable[tuple[Any, ...]]) -> None:
-        columns = [list(column) for column in zip(*found, strict=True)]
-        with self._conn.transaction():
+        with self._conn.transaction(), self._conn.cursor() as cursor:
             moved = self._conn.execute(in_schema(MOVE, self._schema), (upto, reached))
             if not moved.rowcount:
                 return
-            if columns:
-                self._conn.execute(in_schema(INSERT, self._schema), columns)
+            with cursor.copy(in_schema(COPY, self._schema)) as copy:
+                copy.set_types(TYPES)
+                for row in found:
+                    copy.write_row(row)
             self._conn.execute(in_schema(ZONE, self._schema))
             self._conn.execute(in_schema(ZONED, self._schema))
 
@@ -209,7 +206,7 @@ def rows(batch: Iterable[Notification]) -> Iterable[tuple[Any, ...]]:
             entry.recorded_at,
             getattr(fact, "customer_number", None),
             amount_of(fact),
-            SEPARATOR.join(reasons) if (reasons := reasons_of(fact)) else None,
+            reasons_of(fact),
         )
 
 
