@@ -499,6 +499,27 @@ def test_a_customer_registered_under_a_workbooks_number_meanwhile_keeps_it(
     assert house.lending.load(2)[1] == []
 
 
+def test_a_number_given_away_that_the_log_was_not_asked_about_is_found_when_its_batch_loses(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importing, "PROBED", 0)
+    house.run(house.job(), [customer_row(1)], [loan_row(1, "5")])
+    report = house.run(house.job(), [customer_row(2)], [loan_row(2, "5"), loan_row(2, "6", row=3)])
+    assert report.loans.recorded == 2
+    assert {loan.number for loan in house.lending.load(2)[1]} == {6, FIRST}
+    assert [loan.number for loan in house.lending.load(1)[1]] == [5]
+
+
+def test_a_check_says_which_numbers_are_given_away_though_it_never_loses(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importing, "PROBED", 0)
+    house.run(house.job(), [customer_row(1)], [loan_row(1, "5")])
+    job = house.job(check_only=True)
+    house.run(job, [customer_row(2)], [loan_row(2, "5")])
+    assert [finding.code for finding in house.findings(job)] == ["LOAN_ID_SHARED"]
+
+
 def test_a_number_that_the_log_has_given_away_is_not_wanted_again(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -64,11 +64,14 @@ class Known(Struct, frozen=True, kw_only=True):
 
 
 class Import(Struct, frozen=True, kw_only=True):
-    """What the rows of one customer come to; ``facts`` go into one transaction."""
+    """What the rows of one customer come to; ``facts`` go into one transaction.
+
+    ``customers`` and ``loans`` are the fates of the rows of each workbook.
+    """
 
     facts: Sequence[tuple[int, Event]]
-    customers: Counter[Fate]
-    loans: Counter[Fate]
+    customers: Sequence[Fate]
+    loans: Sequence[Fate]
     findings: Sequence[Finding]
 
 
@@ -106,7 +109,7 @@ def decide_import(
     named: list[ImportedLoan] = []
     opened: list[LoanImported] = []
     restated: list[tuple[int, LoanRestated]] = []
-    loan_fates: Counter[Fate] = Counter()
+    loan_fates: list[Fate] = []
     told = dict(known.loans) if known else {}
     for row in history.loans:
         if stranger or nobody:
@@ -114,7 +117,7 @@ def decide_import(
             why = "was registered here and is nobody of this workbook" if stranger else "is unknown"
             message = f"customer {row.customer_number} {why}: a loan is never given to a stranger"
             findings.append(_loan_finding(ingestion, row, "customer_number", code, message))
-            loan_fates[Fate.REJECTED] += 1
+            loan_fates.append(Fate.REJECTED)
             continue
         fact = told.get(row.source_loan_id)
         if fact is None:
@@ -134,7 +137,7 @@ def decide_import(
             findings += [
                 _loan_finding(ingestion, row, field, code, message) for field, message in differing
             ]
-        loan_fates[fate] += 1
+        loan_fates.append(fate)
         if fate is not Fate.CONFLICTING and row.source_loan_id != str(fact.loan_number):
             findings.append(_renumbered(ingestion, row, fact.loan_number))
 
@@ -191,23 +194,24 @@ def _restated(
     )
 
 
-def counts(fates: Counter[Fate], *, rejected: int, blank: int) -> Counts:
+def counts(fates: Sequence[Fate], *, rejected: int, blank: int) -> Counts:
     """The counts of one workbook; ``rejected`` are rows that did not get as far as a customer."""
+    count = Counter(fates)
     return Counts(
-        read=fates.total() + rejected,
-        recorded=fates[Fate.RECORDED],
-        unchanged=fates[Fate.UNCHANGED],
-        conflicting=fates[Fate.CONFLICTING],
-        rejected=fates[Fate.REJECTED] + rejected,
+        read=len(fates) + rejected,
+        recorded=count[Fate.RECORDED],
+        unchanged=count[Fate.UNCHANGED],
+        conflicting=count[Fate.CONFLICTING],
+        rejected=count[Fate.REJECTED] + rejected,
         blank=blank,
     )
 
 
 def _decide_customers(
     ingestion: Ingestion, history: History, known: Known | None, findings: list[Finding]
-) -> tuple[CustomerImported | None, CustomerRestated | None, Counter[Fate]]:
+) -> tuple[CustomerImported | None, CustomerRestated | None, list[Fate]]:
     """The first fact of a customer that is new, or the news of one known; the fates of the rows."""
-    fates: Counter[Fate] = Counter()
+    fates: list[Fate] = []
     new: CustomerImported | None = None
     again: CustomerRestated | None = None
     told = known.imported if known else None
@@ -232,7 +236,7 @@ def _decide_customers(
             new = _customer_fact(ingestion, row)
             differing = []
             fate = Fate.RECORDED
-        fates[fate] += 1
+        fates.append(fate)
         findings += [
             Finding(
                 workbook="customers",

@@ -1,9 +1,10 @@
 """Log entries: a fact and how we came to know it, as JSON; the fact's tag is the stored topic."""
 
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import lru_cache
 from hashlib import sha1
-from typing import Final, Self, get_args
+from typing import Any, Final, Self, get_args
 from uuid import UUID, uuid5
 
 import msgspec
@@ -15,6 +16,7 @@ from credit_es.domain.events import (
     ApplicationEvent,
     CustomerEvent,
     Event,
+    IngestionEvent,
     LoanEvent,
     PolicyAdopted,
 )
@@ -118,17 +120,22 @@ def _stream(kind: str, number: int) -> UUID:
     return UUID(bytes=digest[:16], version=5)
 
 
+STREAM_OF: Final[Mapping[type[Event], Callable[[Any], UUID]]] = {
+    kind: stream
+    for kinds, stream in (
+        (get_args(CustomerEvent), lambda fact: customer_stream(fact.customer_number)),
+        (get_args(LoanEvent), lambda fact: loan_stream(fact.loan_number)),
+        (get_args(ApplicationEvent), lambda fact: application_stream(fact.application_id)),
+        (get_args(IngestionEvent), lambda fact: ingestion_stream(fact.ingestion_id)),
+        ((PolicyAdopted,), lambda fact: policy_stream(fact.policy_hash)),
+    )
+    for kind in kinds
+}
+
+
 def stream_of(fact: Event) -> UUID:
     """The stream that a fact belongs to."""
-    if isinstance(fact, CustomerEvent):
-        return customer_stream(fact.customer_number)
-    if isinstance(fact, LoanEvent):
-        return loan_stream(fact.loan_number)
-    if isinstance(fact, PolicyAdopted):
-        return policy_stream(fact.policy_hash)
-    if isinstance(fact, ApplicationEvent):
-        return application_stream(fact.application_id)
-    return ingestion_stream(fact.ingestion_id)
+    return STREAM_OF[type(fact)](fact)
 
 
 def recorded(stream_id: UUID, version: int, state: bytes) -> Recorded:
