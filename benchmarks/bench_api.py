@@ -136,7 +136,7 @@ def main() -> None:
         books = [Path(folder, name) for name in ("customers.xlsx", "loans.xlsx")]
         for path, content in zip(books, generate(CUSTOMERS, LOANS), strict=True):
             path.write_bytes(content)
-        load_peer(server, *books, checked=False)
+        load_peer(server, books)
         with ours(server) as service, peer(server) as drf:
             await_ingestion(service, ingest(service, *(path.read_bytes() for path in books)))
             await_projector(server)

@@ -3,7 +3,8 @@
 Ours: POST /ingestions, until the job is finished, the read tables hold the whole log and GET
 /view-loan shows the last loan; worker, projector and API are the real processes, and the peak
 memory of each is told. The peer: ``bulk_create`` of the same rows in one process, read by the same
-reader; once with every row taken at its word, once with each row checked by a serializer.
+reader; once with every row taken at its word, once with each row checked by a serializer, and once
+as most such services are written, checked and read by openpyxl.
 
 The second table asks how an import disturbs the others: GET /view-loan and POST /create-loan, each
 on one connection at 25 requests a second, idle and while the same import runs.
@@ -16,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from http import HTTPStatus
 from http.client import HTTPConnection
 from pathlib import Path
@@ -51,6 +53,11 @@ WATCH_S: Final = 0.1
 LAST_LOAN: Final = SQL("SELECT max(number) FROM {} WHERE source_loan_id IS NOT NULL").format(
     view_of(loans_table.LOANS, "credit")
 )
+PEERS: Final = {
+    "Django": (),
+    "Django, rows checked": ("--checked",),
+    "Django, rows checked, by openpyxl": ("--checked", "--openpyxl"),
+}
 TERMS: Final = {"loan_amount": 5_000, "interest_rate": 12, "tenure": 12}
 
 
@@ -194,10 +201,9 @@ def main() -> None:
         for path, content in zip(paths, books, strict=True):
             path.write_bytes(content)
 
-        def peer(*, checked: bool) -> float:
+        def peer(name: str) -> float:
             with postgres() as server:
-                loaded = load_peer(server, *paths, checked=checked)
-            name = "Django, rows checked" if checked else "Django"
+                loaded = load_peer(server, paths, *PEERS[name])
             memory[name] = max(memory.get(name, 0.0), loaded.peak_mib)
             return ROWS / loaded.seconds
 
@@ -210,13 +216,7 @@ def main() -> None:
                 memory[name] = max(memory.get(name, 0.0), mib)
             return ROWS / seconds
 
-        rates = in_turns(
-            {
-                "Django": lambda: peer(checked=False),
-                "Django, rows checked": lambda: peer(checked=True),
-                "credit-es": credit_es,
-            }
-        )
+        rates = in_turns({name: partial(peer, name) for name in PEERS} | {"credit-es": credit_es})
         felt = []
         for _ in range(ROUNDS):
             with postgres() as server, ours(server) as service:

@@ -105,14 +105,14 @@ class Loaded(Struct, frozen=True, kw_only=True):
     peak_mib: float
 
 
-def load_peer(postgres: RunningServer, customers: Path, loans: Path, *, checked: bool) -> Loaded:
-    """Make the peer's database anew and load it; ``checked`` has a serializer see every row."""
+def load_peer(postgres: RunningServer, books: Sequence[Path], *options: str) -> Loaded:
+    """Make the peer's database anew and load it; ``benchmarks.peers.load`` has the options."""
     with psycopg.connect(postgres.url, autocommit=True) as conn:
         conn.execute(f"DROP DATABASE IF EXISTS {PEER}")
         conn.execute(f"CREATE DATABASE {PEER}")
-    command = [sys.executable, "-m", "benchmarks.peers.load", str(customers), str(loans)]
+    command = [sys.executable, "-m", "benchmarks.peers.load", *map(str, books), *options]
     done = subprocess.run(  # noqa: S603 - our own module
-        [*command, *(["--checked"] if checked else [])],
+        command,
         env=_peer_environment(postgres),
         cwd=ROOT,
         stdout=subprocess.PIPE,
