@@ -16,7 +16,6 @@ from itertools import takewhile
 from typing import Any, Final
 
 import structlog
-from eventsourcing.persistence import Notification
 from msgspec import Struct
 from psycopg import Connection
 from psycopg.rows import TupleRow
@@ -26,6 +25,7 @@ from credit_es.domain.events import Decision, Event
 from credit_es.store.database import Database, in_schema
 from credit_es.store.log import Log, Placed
 from credit_es.store.mapper import DECODER, DIGESTION, TOPICS, recorded
+from credit_es.store.recorder import Tailed
 from projections.status import Lag, lag
 from projections.tables import ENCODING
 
@@ -157,7 +157,7 @@ class FactIndex:
             self._conn.execute(in_schema(RESET, self._schema))
             self._conn.execute(in_schema(EMPTY, self._schema))
 
-    def feed(self, reached: int, batch: Sequence[Notification]) -> None:
+    def feed(self, reached: int, batch: Sequence[Tailed]) -> None:
         """Index a batch beyond the position reached, unless somebody else has moved on."""
         try:
             self._feed(reached, batch[-1].id, rows(batch))
@@ -189,7 +189,7 @@ class FactIndex:
         return number
 
 
-def rows(batch: Iterable[Notification]) -> Iterable[tuple[Any, ...]]:
+def rows(batch: Iterable[Tailed]) -> Iterable[tuple[Any, ...]]:
     """A row of the index for each fact that can be read."""
     for event in batch:
         try:
@@ -210,7 +210,7 @@ def rows(batch: Iterable[Notification]) -> Iterable[tuple[Any, ...]]:
         )
 
 
-def _pass_by(event: Notification, error: Exception) -> None:
+def _pass_by(event: Tailed, error: Exception) -> None:
     log.warning("fact not indexed", position=event.id, error=str(error))
 
 

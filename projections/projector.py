@@ -15,7 +15,6 @@ from uuid import UUID
 
 import psycopg
 import structlog
-from eventsourcing.persistence import Notification
 from psycopg import Connection
 from psycopg.rows import TupleRow
 from psycopg.sql import SQL
@@ -32,7 +31,7 @@ from credit_es.store.database import (
 )
 from credit_es.store.log import BATCH, Log
 from credit_es.store.migrations import refuse_pooler
-from credit_es.store.recorder import LogRecorder
+from credit_es.store.recorder import LogRecorder, Tailed
 from projections.facts import FactIndex
 from projections.projection import PoisonError, Projection
 from projections.tables import PROJECTIONS, LiveTable, TableOf, leader_of, live_table
@@ -70,7 +69,7 @@ class FencedError(Exception):
 def apply(
     conn: Connection[TupleRow],
     table: TableOf,
-    batch: Sequence[Notification],
+    batch: Sequence[Tailed],
 ) -> int:
     """Fold a batch of the log into a table; returns the position reached.
 
@@ -84,7 +83,7 @@ def apply(
         rows = table.load(
             conn,
             {
-                projection.key_of(_uuid(event), event.originator_version, event.state)
+                projection.key_of(event.originator_id, event.originator_version, event.state)
                 for event in mine
                 if event.originator_id not in begun
             },
@@ -97,20 +96,15 @@ def apply(
 
 
 def fold(
-    projection: Projection[Any], rows: dict[UUID, Any], events: Sequence[Notification]
+    projection: Projection[Any], rows: dict[UUID, Any], events: Sequence[Tailed]
 ) -> dict[UUID, Any]:
     """Fold events into the rows of their streams, in place."""
     for event in events:
-        stream = _uuid(event)
+        stream = event.originator_id
         rows[stream] = projection.advance(
             rows.get(stream), stream, event.originator_version, event.state
         )
     return rows
-
-
-def _uuid(event: Notification) -> UUID:
-    assert isinstance(event.originator_id, UUID)
-    return event.originator_id
 
 
 class Projector:
@@ -140,9 +134,7 @@ class Projector:
                 self._feed(projection, live, batch)
         return longest
 
-    def _feed(
-        self, projection: Projection[Any], live: LiveTable, batch: Sequence[Notification]
-    ) -> None:
+    def _feed(self, projection: Projection[Any], live: LiveTable, batch: Sequence[Tailed]) -> None:
         try:
             with self._conn.transaction():
                 # The fence first: behind it the rows are as they were at the position read.

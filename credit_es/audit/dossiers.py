@@ -132,12 +132,8 @@ def _dossier(customer_number: int, histories: Iterable[list[Recorded]]) -> Dossi
 
 def beginnings(log: Log, *, after: int, upto: int, limit: int) -> dict[int, UUID]:
     """The streams of some customers, by the positions where they begin, beyond ``after``."""
-    batch = log.recorder.select_notifications(
-        after, limit, upto, BEGINNINGS, inclusive_of_start=False
-    )
-    return {
-        event.id: event.originator_id for event in batch if isinstance(event.originator_id, UUID)
-    }
+    batch = log.recorder.tail(after, limit, upto, BEGINNINGS)
+    return {event.id: event.originator_id for event in batch}
 
 
 def dossiers_in(log: Log, streams: Iterable[UUID]) -> Iterator[Dossier]:

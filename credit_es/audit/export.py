@@ -12,17 +12,16 @@ from contextlib import ExitStack
 from datetime import date, datetime
 from pathlib import Path
 from typing import IO, Any, Final, Literal, Protocol
-from uuid import UUID
 
 import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
-from eventsourcing.persistence import Notification
 from msgspec import Struct
 
 from credit_es.audit.cells import harmless
 from credit_es.store.log import Log
 from credit_es.store.mapper import DECODER
+from credit_es.store.recorder import Tailed
 
 Format = Literal["jsonl", "csv", "parquet"]
 MANIFEST: Final = "manifest.json"
@@ -187,9 +186,8 @@ def selected(
         progress(batch[-1].id, upto)
 
 
-def exported(event: Notification) -> ExportedFact:
+def exported(event: Tailed) -> ExportedFact:
     """A row of the log as it is exported."""
-    assert isinstance(event.originator_id, UUID)
     entry = DECODER.decode(event.state)
     return ExportedFact(
         position=event.id,

@@ -12,7 +12,6 @@ from fractions import Fraction
 from itertools import groupby
 from operator import itemgetter
 from typing import Final, get_args
-from uuid import UUID
 
 import msgspec
 from msgspec import Struct
@@ -151,9 +150,7 @@ def _read_customers(
 ) -> int:
     """Keep the slabs that loans were granted in; returns how many customers there were."""
     customers = after = 0
-    while batch := log.recorder.select_notifications(
-        after, BATCH, head, CUSTOMER_TOPICS, inclusive_of_start=False
-    ):
+    while batch := log.recorder.tail(after, BATCH, head, CUSTOMER_TOPICS):
         for event in batch:
             try:
                 if event.topic == APPROVED:
@@ -162,7 +159,6 @@ def _read_customers(
                     continue
                 one = BEGINNINGS.decode(event.state)
             except DIGESTION as error:
-                assert isinstance(event.originator_id, UUID)
                 raise UndigestedError(event.originator_id, event.originator_version) from error
             is_true = one.fact.occurred_on <= on or event.topic == BROUGHT
             customers += is_true and (known_at is None or one.recorded_at <= known_at)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 from uuid import UUID
 
-from eventsourcing.persistence import ApplicationRecorder, Notification
+from eventsourcing.persistence import ApplicationRecorder
 from msgspec import Struct
 from psycopg.rows import TupleRow
 from psycopg.sql import SQL
@@ -16,7 +16,7 @@ from credit_es.domain.events import Event
 from credit_es.settings import Settings
 from credit_es.store.database import Database
 from credit_es.store.mapper import Recorded, recorded
-from credit_es.store.recorder import LogRecorder
+from credit_es.store.recorder import LogRecorder, Tailed
 
 BATCH: Final = 3_000
 """Events a read, and a transaction of the projector: a commit's flush and the statements around it
@@ -165,11 +165,9 @@ class Log:
 
     def tail(
         self, after: int, *, upto: int | None = None, limit: int = BATCH
-    ) -> Iterator[list[Notification]]:
+    ) -> Iterator[list[Tailed]]:
         """Batches in order of position, undecoded, until there is no more to read for now."""
-        while batch := list(
-            self.recorder.select_notifications(after, limit, upto, inclusive_of_start=False)
-        ):
+        while batch := self.recorder.tail(after, limit, upto):
             yield batch
             after = batch[-1].id
 

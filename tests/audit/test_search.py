@@ -10,7 +10,6 @@ from urllib.parse import quote
 import psycopg
 import pytest
 import structlog
-from eventsourcing.persistence import Notification
 from typer.testing import CliRunner
 
 from credit_es.application import By, Lending
@@ -21,6 +20,7 @@ from credit_es.domain.repaying import Repay
 from credit_es.servicing import Servicing
 from credit_es.store.log import Log
 from credit_es.store.mapper import TOPICS, topic
+from credit_es.store.recorder import Tailed
 from projections.facts import FactIndex, Wanted
 from projections.rebuild import rebuilder
 from tests.api.client import Api, environment_of, settings_of
@@ -194,7 +194,7 @@ def test_what_another_has_fed_meanwhile_is_not_counted_again(
     class Overtaken(Log):
         """Between its reading and the feeding of it the projector feeds the same."""
 
-        def tail(self, after: int, **limits: Any) -> Iterator[list[Notification]]:
+        def tail(self, after: int, **limits: Any) -> Iterator[list[Tailed]]:
             for batch in super().tail(after, **limits):
                 index.feed(after, batch)
                 yield batch

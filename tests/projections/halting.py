@@ -9,16 +9,16 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from eventsourcing.persistence import Notification
 from psycopg import Connection
 from psycopg.rows import TupleRow
 
 from credit_es.cli.main import main
+from credit_es.store.recorder import Tailed
 from projections import projector
 from projections.tables import TableOf
 
 
-def halt(conn: Connection[TupleRow], _table: TableOf, _batch: Sequence[Notification]) -> None:
+def halt(conn: Connection[TupleRow], _table: TableOf, _batch: Sequence[Tailed]) -> None:
     if os.environ.get("CREDIT_TEST_TORN"):
         conn.execute("COMMIT")
     Path(os.environ["CREDIT_TEST_MARKS"], "has halted").touch()

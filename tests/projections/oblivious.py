@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from eventsourcing.persistence import Notification
 from psycopg.sql import SQL
 
 from credit_es.cli.main import main
+from credit_es.store.recorder import Tailed
 from projections import projector
 from projections.projection import Projection
 from projections.projector import Projector
@@ -25,7 +25,7 @@ feed = Projector._feed
 
 
 def feed_late(
-    self: Projector, projection: Projection[Any], live: LiveTable, batch: Sequence[Notification]
+    self: Projector, projection: Projection[Any], live: LiveTable, batch: Sequence[Tailed]
 ) -> None:
     (MARKS / "has read").touch()
     while not (MARKS / "may write").exists():

@@ -11,11 +11,11 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from eventsourcing.persistence import Notification
 from msgspec.structs import replace
 
 from credit_es.domain.events import LoanOpened
 from credit_es.store.mapper import DECODER, UndigestedError, customer_stream, loan_stream
+from credit_es.store.recorder import Tailed
 from credit_es.store.snapshots import EVERY
 from projections import projector
 from projections.customers import CUSTOMERS
@@ -112,9 +112,7 @@ def test_a_projector_that_skips_a_fact_would_not_pass_verification(
 ) -> None:
     """The control: neither before the release that digests the fact nor after."""
 
-    def skip(
-        projection: Projection[Any], rows: dict[UUID, Any], events: Sequence[Notification]
-    ) -> None:
+    def skip(projection: Projection[Any], rows: dict[UUID, Any], events: Sequence[Tailed]) -> None:
         for event in events:
             with suppress(PoisonError):
                 fold(projection, rows, [event])

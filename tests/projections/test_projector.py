@@ -8,10 +8,10 @@ from contextlib import ExitStack, contextmanager
 import psycopg
 import pytest
 import structlog
-from eventsourcing.persistence import Notification
 
 from credit_es.store.log import Log
 from credit_es.store.mapper import customer_stream, loan_stream
+from credit_es.store.recorder import Tailed
 from projections import projector
 from projections.customers import CUSTOMERS
 from projections.loans import LOANS
@@ -43,7 +43,7 @@ class MeanwhileLog(Log):
 
     def tail(
         self, after: int, *, upto: int | None = None, limit: int = 1000
-    ) -> Iterator[list[Notification]]:
+    ) -> Iterator[list[Tailed]]:
         for batch in super().tail(after, upto=upto, limit=limit):
             self._house.project()
             yield batch
