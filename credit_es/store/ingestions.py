@@ -157,7 +157,9 @@ class Ingestions:
     def content(self, workbook: Workbook) -> bytes:
         """The bytes of a kept workbook."""
         row = self._database.run(
-            lambda conn: conn.execute(self._sql(CONTENT), (workbook.sha256,)).fetchone()
+            lambda conn: conn.execute(
+                self._sql(CONTENT), (workbook.sha256,), binary=True
+            ).fetchone()
         )
         assert row is not None
         content: bytes = row[0]
