@@ -57,13 +57,15 @@ class Tables(PostgresTrackingRecorder):
     def feed(self, projection: Projection[Any], event: Recorded, tracking: Tracking) -> None:
         """Read the row of the event's stream, fold, and write it."""
         select, upsert = STATEMENTS[projection.name]
-        stream = event.originator_id
+        fact = event.entry.fact
         with self.datastore.transaction(commit=True) as cursor:
             self._insert_tracking(cursor, tracking)
-            found = cursor.execute(select, (stream,), prepare=True).fetchone()
+            key = getattr(fact, projection.told_as)
+            found = cursor.execute(select, (key,), prepare=True).fetchone()
             row = projection.of(list(found.values())[1:]) if found else None
-            row = projection.fold(row, event.entry.fact)
-            cursor.execute(upsert, [stream, *projection.values(row)], prepare=True)
+            row = projection.fold(row, fact)
+            values = [event.originator_id, *projection.values(row)]
+            cursor.execute(upsert, values, prepare=True)
 
 
 class Feed(StockProjection[Tables]):
@@ -82,14 +84,15 @@ def statements(projection: Projection[Any]) -> tuple[SQL, SQL]:
     names = [Identifier(name) for name in projection.columns]
     parts = {
         "table": Identifier(SCHEMA, f"{projection.name}_v1"),
+        "key": Identifier(projection.key),
         "columns": SQL(", ").join(names),
         "values": SQL(", ").join(SQL("%s") for _ in names),
         "assigned": SQL(", ").join(SQL("{0} = excluded.{0}").format(n) for n in names[1:]),
     }
-    select = SQL("SELECT {columns} FROM {table} WHERE stream_id = %s").format(**parts)
+    select = SQL("SELECT {columns} FROM {table} WHERE {key} = %s").format(**parts)
     upsert = SQL(
         "INSERT INTO {table} ({columns}) VALUES ({values})"
-        " ON CONFLICT (stream_id) DO UPDATE SET {assigned}"
+        " ON CONFLICT ({key}) DO UPDATE SET {assigned}"
     ).format(**parts)
     return SQL(select.as_string(None)), SQL(upsert.as_string(None))
 
