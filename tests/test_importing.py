@@ -1,7 +1,7 @@
 """Importing rows into the log: one job once, twice, half-way, and beside live calls."""
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -529,6 +529,40 @@ def test_a_number_that_the_log_has_given_away_is_not_wanted_again(
     assert house.run(job, [customer_row(2)], [loan_row(2, "5")]).loans.recorded == 1
     assert [loan.number for loan in house.lending.load(2)[1]] == [FIRST]
     assert [[type(fact) for fact in facts] for facts in alone] == [[IngestionFinished]]
+
+
+@pytest.mark.parametrize(
+    ("probed", "customers"),
+    [pytest.param(1, [2], id="by a loan"), pytest.param(0, [1, 2], id="by a customer")],
+)
+def test_a_log_that_knows_the_workbook_is_asked_about_every_number_before_one_is_lost(
+    house: House, monkeypatch: pytest.MonkeyPatch, probed: int, customers: Sequence[int]
+) -> None:
+    monkeypatch.setattr(importing, "PROBED", probed)
+    house.run(house.job(), [customer_row(1)], [loan_row(1, "5"), loan_row(1, "6", row=3)])
+    job = house.job()
+    alone = recorded_alone(monkeypatch, house, job)
+    rows = [customer_row(number, row=number) for number in customers]
+    report = house.run(job, rows, [loan_row(2, "5"), loan_row(2, "6", row=3)])
+    assert report.loans.recorded == 2
+    assert [[type(fact) for fact in facts] for facts in alone] == [[IngestionFinished]]
+
+
+def test_a_log_that_knows_nobody_of_the_workbook_is_asked_about_few_numbers(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importing, "PROBED", 2)
+    asked: list[int] = []
+    taken = lookup.Lookup.taken
+
+    def watched(self: lookup.Lookup, loan_numbers: Iterable[int]) -> Set[int]:
+        asked.extend(numbers := [*loan_numbers])
+        return taken(self, numbers)
+
+    monkeypatch.setattr(lookup.Lookup, "taken", watched)
+    loans = [loan_row(1, f"{n}", row=n) for n in range(5, 10)]
+    assert house.run(house.job(), [customer_row(1)], loans).loans.recorded == 5
+    assert asked == [5, 6]
 
 
 def test_a_number_that_another_import_takes_meanwhile_is_given_up(

@@ -15,17 +15,17 @@ from psycopg.rows import TupleRow
 from credit_es.store.arrays import INT8, int8s, uuids
 from credit_es.store.calls import Call
 from credit_es.store.log import FIRST_TOPICS, HISTORY, ONE, SOME, STREAMS
-from credit_es.store.mapper import customer_stream, loan_stream
+from credit_es.store.mapper import application_stream, customer_stream, loan_stream
 from credit_es.store.recorder import EVENTS_UP, HEAD, NOTIFICATIONS, NOTIFICATIONS_OF
 from credit_es.store.snapshots import LOAD
-from projections.customers import CUSTOMERS
-from projections.loans import LOANS
+from projections.applications import APPLICATIONS
 from projections.status import BEHIND, OLDEST
 from projections.tables import PROJECTIONS, TableOf
 from tests.projections.conftest import House
 from tests.projections.history import happen
 
 STREAM = customer_stream(1)
+APPLICATION = "1-1"
 EXPLAIN = b"EXPLAIN (COSTS OFF) "
 
 
@@ -51,18 +51,22 @@ def test_no_request_reads_a_whole_table(house: House, customers: int) -> None:
     for table in ("events", "numbers", "customers_v1", "loans_v1", "snapshots"):
         house.sql(f"ANALYZE {{s}}.{table}")
     reads, sql = house.reads, house.lending.database.sql
-    tables = [TableOf(projection, house.schema, 1) for projection in (CUSTOMERS, LOANS)]
+    tables = [
+        (TableOf(projection, house.schema, 1), APPLICATION if projection is APPLICATIONS else 1)
+        for projection in PROJECTIONS
+    ]
     calls: list[tuple[Call, Sequence[bytes]]] = [
         (reads._loan, (INT8.pack(1), loan_stream(1).bytes)),
         (reads._customer, (INT8.pack(1), STREAM.bytes)),
         (reads._customer_and_loans, (INT8.pack(1), STREAM.bytes)),
         (reads._loans_by_stream, (int8s([1, 2]), uuids([loan_stream(1), loan_stream(2)]))),
+        (reads._application, (APPLICATION.encode(), application_stream(APPLICATION).bytes)),
         (Call(sql(LOAD)), (uuids([STREAM]), int8s([1]))),
     ]
     statements: list[tuple[bytes, Values]] = [
         (reads._by_phone, (1, 0, 20)),
-        *((table._load.as_bytes(None), ([1],)) for table in tables),
-        *((table._delete.as_bytes(None), ([1],)) for table in tables),
+        *((table._load.as_bytes(None), ([key],)) for table, key in tables),
+        *((table._delete.as_bytes(None), ([key],)) for table, key in tables),
         (sql(STREAMS), ([STREAM],)),
         (sql(FIRST_TOPICS), ([STREAM],)),
         (sql(ONE), (STREAM, 1)),
