@@ -41,8 +41,8 @@ RECORDERS: Final = 3
 """Batches that are recorded at once: while one's commit is flushed, another is encoded."""
 
 PROBED: Final = 500
-"""Loans that the log is asked about where it knows none of the customers. Where it has none of
-these it has hardly any, and one that it has makes its batch lose."""
+"""Loans that the log is asked about first, and where it knows none of the customers the only ones.
+Where it has none of these it has hardly any, and one that it has makes its batch lose."""
 
 TURN_S: Final = 0.1
 """How long a job that is told to stop may fail to hear it."""

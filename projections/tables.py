@@ -117,7 +117,7 @@ class TableOf:
         self.fill(conn, rows.items())
 
     def fill(self, conn: Connection[TupleRow], rows: Iterable[tuple[UUID, Any]]) -> int:
-        """Copy rows into the table, where none of their streams are; returns how many.
+        """Copy rows into the table, where none of their keys are; returns how many.
 
         Raises ``PoisonError`` at a row that cannot be written as its columns' types.
         """
