@@ -129,7 +129,7 @@ def main() -> None:
             started = time.perf_counter()
             with peaks_of(lambda: children_of(os.getpid(), "projections.spread")) as seen:
                 ask()
-            peaks[name] = max(peaks.get(name, 0.0), *seen.values())
+            peaks[name] = max([peaks.get(name, 0.0), *seen.values()])
             return facts / (time.perf_counter() - started)
 
         def judge_all() -> None:
