@@ -85,3 +85,11 @@ def test_a_fold_makes_of_the_golden_facts_what_its_definition_says(
 def test_every_fact_that_a_fold_takes_is_among_them(projection: Projection[Any]) -> None:
     facts = [fact for history in HISTORIES[projection.name] for fact in history]
     assert {topic(fact) for fact in facts} == projection.topics
+
+
+@pytest.mark.parametrize("projection", PROJECTIONS, ids=lambda one: one.name)
+def test_each_of_them_tells_the_key_of_its_row(projection: Projection[Any]) -> None:
+    for first, *later in HISTORIES[projection.name]:
+        row = projection.fold(None, first)
+        assert getattr(first, projection.told_as) == getattr(row, projection.key)
+        assert all(hasattr(fact, projection.told_as) for fact in later)

@@ -251,11 +251,13 @@ def test_a_fact_in_the_wrong_place_is_poison_too(house: House) -> None:
     assert f"cannot digest version 9 of stream {stream}" in problem
 
 
-def test_a_fact_that_nobody_knows_stops_whoever_it_may_concern(house: House) -> None:
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_fact_that_nobody_knows_stops_whoever_it_may_concern(house: House, version: int) -> None:
     happen(house.lending, 1)
     house.sql(
-        "INSERT INTO {s}.events VALUES (NULL, %s, 1, 'credit.FromTheFuture', '{{}}')",
+        "INSERT INTO {s}.events VALUES (NULL, %s, %s, 'credit.FromTheFuture', '{{}}')",
         loan_stream(77),
+        version,
     )
     house.project()
     assert {s.position for s in stands(house).values()} == {head(house) - 1}
