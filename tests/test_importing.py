@@ -8,6 +8,7 @@ from decimal import Decimal
 from uuid import UUID
 
 import pytest
+from psycopg.sql import SQL
 
 from credit_es import importing, lookup
 from credit_es.application import By, ContendedError, Facts, Lending
@@ -100,6 +101,14 @@ def test_a_request_is_a_fact_a_job_and_two_workbooks_kept(house: House) -> None:
     )
     assert ingestions.content(job.customers) == CUSTOMERS.content
     assert ingestions.content(job.loans) == LOANS.content
+
+
+def test_a_workbook_is_kept_without_being_compressed_again(house: House) -> None:
+    database = house.lending.database
+    kept = house.importing.ingestions.keep(Upload(name="easy.xlsx", content=bytes(100_000)))
+    question = "SELECT pg_column_compression(content) FROM {schema}.workbooks WHERE sha256 = %s"
+    with database.connection() as conn:
+        assert conn.execute(database.sql(SQL(question)), (kept.sha256,)).fetchone() == (None,)
 
 
 def test_the_same_request_sent_again_is_the_same_job(house: House) -> None:

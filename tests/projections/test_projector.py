@@ -18,6 +18,7 @@ from projections.loans import LOANS
 from projections.projection import PoisonError
 from projections.projector import Projector
 from projections.status import Lag, ProjectionStatus, lowest_floor, status
+from projections.tables import PROJECTIONS
 from tests.projections.conftest import House
 from tests.projections.history import assert_reads_are_right, happen
 from tests.store.given import BY, asks
@@ -278,6 +279,8 @@ def test_the_status_says_position_versions_and_lag(house: House) -> None:
         " WHERE position > %s",
         reached,
     )
+    shown = {f"{one.projection}_d{one.definition}" for one in stands(house).values()}
+    assert shown == {one.shown_as for one in PROJECTIONS}
     for one in stands(house).values():
         assert (one.version, one.kept_versions) == (1, (1,))
         assert (one.position, one.lag.events, one.problem) == (reached, 2, None)
