@@ -152,6 +152,28 @@ def test_the_command_says_the_same(lending: Lending, postgres_url: str) -> None:
     assert "at 2020-01-01T00:00:00Z,,all loans,0,0.00,0.00,0,0.00,0,0," in lines
 
 
+def test_what_is_recorded_while_it_is_read_is_left_to_the_next(
+    database_url: str, schema: str
+) -> None:
+    one = Lending(settings(database_url, schema), pool_size=2)
+
+    def happen() -> None:
+        one.apply_for_loan(asks(one.register(person(), BY).customer_number, "5000.00"), BY)
+
+    def meanwhile(reached: int, _head: int) -> None:
+        if reached <= before.position:
+            happen()
+
+    happen()
+    on = one.today()
+    before = portfolio(one.reader, on=on)
+    assert portfolio(one.reader, on=on, progress=meanwhile) == before
+    after = portfolio(one.reader, on=on)
+    assert after.customers > before.customers == before.total.loans == 1
+    assert after.customers == after.total.loans
+    one.close()
+
+
 def test_a_fact_that_cannot_be_read_is_named_and_not_passed_over(
     postgres_url: str, database_url: str, schema: str
 ) -> None:
