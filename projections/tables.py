@@ -1,8 +1,8 @@
 """Versioned read tables behind views.
 
-A table ``loans_v7`` holds the log up to its position; a view ``loans_d1``, named after the
+A table ``loans_v7`` holds the log up to its position; a view ``loans_d4``, named after the
 definition that the code was written for, shows one of them. Old and new code run side by side, and
-a rebuild swaps the view.
+a rebuild swaps the view. Who gives tables another form here, such as other keys, raises ``LAYOUT``.
 """
 
 import struct
