@@ -149,7 +149,7 @@ def test_a_damaged_fact_is_passed_by_and_logged(
 
 
 @pytest.mark.parametrize(
-    ("number", "actor"), [(10**20, "clerk"), (7, "cl\0erk")], ids=["by the server", "by the driver"]
+    ("number", "actor"), [(10**20, "clerk"), (7, "cl\0erk")], ids=["by the driver", "by the server"]
 )
 def test_a_fact_that_the_index_cannot_hold_is_passed_by_alone(
     lending: Lending, index: FactIndex, number: int, actor: str
