@@ -172,13 +172,18 @@ class Projection(Struct, Generic[Row], frozen=True, kw_only=True, dict=True):
         return key
 
     def advance(self, row: Row | None, stream_id: UUID, version: int, state: bytes) -> Row:
-        """Fold one stored event into its row; raises ``PoisonError`` where that cannot be done."""
+        """Fold one stored event into its row; raises ``PoisonError`` where that cannot be done.
+
+        So it is with one that tells another row's key: it stands in the wrong stream.
+        """
         held = row.version if row else 0
         try:
-            folded = self.fold(row, DECODER.decode(state).fact)
+            fact = DECODER.decode(state).fact
+            folded = self.fold(row, fact)
+            is_mine = getattr(fact, self.told_as) == getattr(folded, self.key)
         except DIGESTION as e:
             raise PoisonError(self.name, stream_id, version) from e
-        if version != held + 1 or folded.version != version:
+        if version != held + 1 or folded.version != version or not is_mine:
             raise PoisonError(self.name, stream_id, version)
         return folded
 

@@ -17,8 +17,10 @@ from projections.customers import CUSTOMERS
 from projections.loans import LOANS
 from projections.projection import PoisonError
 from projections.projector import Projector
+from projections.rebuild import RebuildError
 from projections.status import Lag, ProjectionStatus, lowest_floor, status
 from projections.tables import PROJECTIONS
+from tests.domain.facts import received
 from tests.projections.conftest import House
 from tests.projections.history import assert_reads_are_right, happen
 from tests.store.given import BY, asks
@@ -250,6 +252,27 @@ def test_a_fact_in_the_wrong_place_is_poison_too(house: House) -> None:
     problem = stands(house)["customers"].problem
     assert problem is not None
     assert f"cannot digest version 9 of stream {stream}" in problem
+
+
+@pytest.mark.parametrize("fed_before", [False, True])
+def test_a_fact_about_another_loan_than_its_stream_is_poison_however_it_is_met(
+    house: House, *, fed_before: bool
+) -> None:
+    mine, other = (house.reads.customer(number)[1][0].number for number in happen(house.lending, 1))
+    if fed_before:
+        house.project()
+    house.lending.record([(2, received("10", loan=other))], BY)
+    streams = loan_stream(mine), loan_stream(other)
+    house.sql("UPDATE {s}.events SET stream_id = %s WHERE stream_id = %s AND version = 2", *streams)
+    house.project()
+    problem = stands(house)["loans"].problem
+    assert problem is not None
+    assert f"cannot digest version 2 of stream {streams[0]}" in problem
+    with house.rebuilder() as builder, pytest.raises(RebuildError, match="cannot digest version 2"):
+        builder.rebuild(LOANS)
+    with pytest.raises(PoisonError):
+        house.reads.loan(mine)
+    assert house.reads.loan(other)[0].version == 1
 
 
 @pytest.mark.parametrize("version", [1, 2])
