@@ -78,16 +78,14 @@ def apply(
     projection = table.projection
     mine = [event for event in batch if projection.concerns(event.topic)]
     if mine:
-        begun = {event.originator_id for event in mine if event.originator_version == 1}
+        first = {event.originator_id: event for event in reversed(mine)}
         # A stream that begins here has no row; one that has nevertheless fails to be written.
-        rows = table.load(
-            conn,
-            {
-                projection.key_of(event.originator_id, event.originator_version, event.state)
-                for event in mine
-                if event.originator_id not in begun
-            },
-        )
+        keys = {
+            projection.key_of(stream, event.originator_version, event.state)
+            for stream, event in first.items()
+            if event.originator_version > 1
+        }
+        rows = table.load(conn, keys)
         held = [getattr(row, projection.key) for row in rows.values()]
         fold(projection, rows, mine)
         # Behind the fence nobody else writes: a stream without a row still has none.
