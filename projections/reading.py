@@ -59,7 +59,7 @@ CUSTOMER_AND_LOANS: Final = SQL(
     " CROSS JOIN LATERAL (" + TAIL + "l.stream_id AND e.version > l.version) lt"
     " WHERE l.customer_number = $1::int8"
 )
-LOANS_BY_STREAM: Final = SQL(
+LOANS_BY_NUMBER: Final = SQL(
     "SELECT k.number, {loan_columns}, lt.tail"
     " FROM unnest($1::int8[], $2::uuid[]) k (number, stream_id)"
     " LEFT JOIN {loans} l ON l.number = k.number"
@@ -122,7 +122,7 @@ class ReadModel:
         self._loan = Call(self._statement(LOAN))
         self._customer = Call(self._statement(SQL(CUSTOMER)))
         self._customer_and_loans = Call(self._statement(CUSTOMER_AND_LOANS))
-        self._loans_by_stream = Call(self._statement(LOANS_BY_STREAM))
+        self._loans_by_number = Call(self._statement(LOANS_BY_NUMBER))
         self._by_phone = self._statement(BY_PHONE)
         self._application = Call(self._statement(APPLICATION))
         self._application_pages = {
@@ -216,7 +216,7 @@ class ReadModel:
         if not numbers:
             return
         values = (arrays.int8s(numbers), arrays.uuids(map(loan_stream, numbers)))
-        rows = self._database.run(lambda conn: self._loans_by_stream.rows(conn, values))
+        rows = self._database.run(lambda conn: self._loans_by_number.rows(conn, values))
         for number, *row in rows:
             loan = _caught_up(LOANS, row, number)
             if loan is not None:

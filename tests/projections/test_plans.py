@@ -59,7 +59,7 @@ def test_no_request_reads_a_whole_table(house: House, customers: int) -> None:
         (reads._loan, (INT8.pack(1), loan_stream(1).bytes)),
         (reads._customer, (INT8.pack(1), STREAM.bytes)),
         (reads._customer_and_loans, (INT8.pack(1), STREAM.bytes)),
-        (reads._loans_by_stream, (int8s([1, 2]), uuids([loan_stream(1), loan_stream(2)]))),
+        (reads._loans_by_number, (int8s([1, 2]), uuids([loan_stream(1), loan_stream(2)]))),
         (reads._application, (APPLICATION.encode(), application_stream(APPLICATION).bytes)),
         (Call(sql(LOAD)), (uuids([STREAM]), int8s([1]))),
     ]

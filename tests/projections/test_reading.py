@@ -81,7 +81,7 @@ def test_loans_that_are_projected_take_no_second_statement(
 ) -> None:
     happen(house.lending)
     house.project()
-    monkeypatch.delattr(house.reads, "_loans_by_stream")
+    monkeypatch.delattr(house.reads, "_loans_by_number")
     assert_reads_are_right(house.reads, house.log)
 
 
