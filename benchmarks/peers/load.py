@@ -9,7 +9,7 @@ serializer checks each row, as ours does.
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -33,7 +33,6 @@ def load(customers: Path, loans: Path, *, checked: bool, by_openpyxl: bool) -> N
     from benchmarks.peers.models import Customer, Loan  # noqa: PLC0415
     from benchmarks.peers.serializers import CustomerRow, LoanRow  # noqa: PLC0415
 
-    rows = _rows_of_openpyxl if by_openpyxl else _rows
     people: Any = [
         {
             "id": int(number),
@@ -44,7 +43,9 @@ def load(customers: Path, loans: Path, *, checked: bool, by_openpyxl: bool) -> N
             "monthly_income": Decimal(income),
             "approved_limit": Decimal(limit),
         }
-        for number, first_name, last_name, age, phone, income, limit, *_ in rows(customers)
+        for number, first_name, last_name, age, phone, income, limit, *_ in _rows(
+            customers, by_openpyxl=by_openpyxl
+        )
     ]
     lent: Any = [
         {
@@ -58,7 +59,9 @@ def load(customers: Path, loans: Path, *, checked: bool, by_openpyxl: bool) -> N
             "opened_on": _day(approved),
             "ends_on": _day(end),
         }
-        for number, source_id, amount, tenure, rate, payment, emis, approved, end in rows(loans)
+        for number, source_id, amount, tenure, rate, payment, emis, approved, end in _rows(
+            loans, by_openpyxl=by_openpyxl
+        )
     ]
     if checked:
         people, lent = _checked(CustomerRow, people), _checked(LoanRow, lent)
@@ -73,17 +76,15 @@ def _checked(serializer: Any, rows: Any) -> Any:
     return given.validated_data
 
 
-def _rows(path: Path) -> Iterator[list[Any]]:
-    sheet = load_workbook(path).get_sheet_by_index(0)
-    return (row for row in sheet.to_python()[1:] if row and row[0] not in BLANK)
-
-
-def _rows_of_openpyxl(path: Path) -> Iterator[list[Any]]:
-    sheet = openpyxl.load_workbook(path, read_only=True, data_only=True).worksheets[0]
-    sheet.reset_dimensions()
-    return (
-        list(row) for row in sheet.iter_rows(2, values_only=True) if row and row[0] not in BLANK
-    )
+def _rows(path: Path, *, by_openpyxl: bool) -> Iterator[Any]:
+    rows: Iterable[Any]
+    if by_openpyxl:
+        sheet = openpyxl.load_workbook(path, read_only=True, data_only=True).worksheets[0]
+        sheet.reset_dimensions()
+        rows = sheet.iter_rows(2, values_only=True)
+    else:
+        rows = load_workbook(path).get_sheet_by_index(0).to_python()[1:]
+    return (row for row in rows if row and row[0] not in BLANK)
 
 
 def _day(value: Any) -> date:
