@@ -5,9 +5,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
 import pytest
+from psycopg import Connection
+from psycopg.rows import TupleRow
 from psycopg.sql import SQL
 
 from credit_es import importing, lookup
@@ -33,6 +36,7 @@ from credit_es.store.database import StoreUnavailableError
 from credit_es.store.idempotency import Once
 from credit_es.store.ingestions import Job, QueuedIngestion, Report, Upload
 from credit_es.store.mapper import DECODER, Entry
+from credit_es.store.recorder import LogRecorder
 from tests.store.given import ASHA, BY, asks, settings
 from tests.test_application import assert_some_order_explains
 from tests.workers.workbooks import customer_row, loan_row, sheet
@@ -66,6 +70,12 @@ class House:
 
     def facts(self) -> list[Event]:
         return [entry.fact for entry in self.entries()]
+
+    def queued(self) -> list[UUID]:
+        latest = (datetime.max.replace(tzinfo=UTC), UUID(int=0))
+        return [
+            one.job.ingestion_id for one in self.importing.ingestions.page(before=latest, limit=9)
+        ]
 
     def findings(self, job: Job) -> list[Finding]:
         return self.importing.ingestions.findings(job.ingestion_id, after=0, limit=10_000)
@@ -121,8 +131,55 @@ def test_the_same_request_sent_again_is_the_same_job(house: House) -> None:
         )
         assert first == again
     assert len(house.facts()) == 1
-    latest = (datetime.max.replace(tzinfo=UTC), UUID(int=0))
-    assert len(house.importing.ingestions.page(before=latest, limit=9)) == 2
+    assert len(house.queued()) == 2
+
+
+def lose_the_next_answer(patch: pytest.MonkeyPatch) -> None:
+    """The next append commits, and its connection goes away before it says so."""
+    insert = LogRecorder._insert
+
+    def lossy(self: LogRecorder, conn: Connection[TupleRow], *what: Any) -> list[int]:
+        patch.undo()
+        insert(self, conn, *what)
+        conn.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+        raise AssertionError("the server outlived its end")
+
+    patch.setattr(LogRecorder, "_insert", lossy)
+
+
+@pytest.mark.parametrize("check_only", [False, True])
+@pytest.mark.parametrize("with_key", [False, True])
+def test_a_job_that_was_queued_without_an_answer_is_queued_once(
+    house: House, monkeypatch: pytest.MonkeyPatch, *, with_key: bool, check_only: bool
+) -> None:
+    once = Once(actor="tester", path="/ingestions", key="k", digest=b"d") if with_key else None
+    lose_the_next_answer(monkeypatch)
+    queued = house.importing.request(CUSTOMERS, LOANS, check_only=check_only, by=BY, once=once)
+    assert house.queued() == [queued]
+    assert len(house.facts()) == (0 if check_only else 1)
+
+
+@pytest.mark.parametrize("check_only", [False, True])
+def test_a_job_that_was_closed_without_an_answer_ends_once(
+    house: House, monkeypatch: pytest.MonkeyPatch, *, check_only: bool
+) -> None:
+    job = house.job(check_only=check_only)
+    lose_the_next_answer(monkeypatch)
+    report = house.run(job, [customer_row(1)], [loan_row(1, "LOAN_6", row=2)])
+    closed = house.found(job.ingestion_id)
+    assert (closed.status, closed.report) == ("succeeded", report)
+    assert [f.code for f in house.findings(job)] == ["LOAN_ID_IS_TEXT"]
+    finished = [fact for fact in house.facts() if isinstance(fact, IngestionFinished)]
+    assert len(finished) == (0 if check_only else 1)
+
+
+def test_a_check_that_is_closed_twice_has_the_findings_of_its_report(house: House) -> None:
+    """By the worker that was taken for dead, after the one that took its job over."""
+    job = house.job(check_only=True)
+    house.run(job, [customer_row(1)], [loan_row(1, "LOAN_6", row=2)])
+    last = house.run(job, [customer_row(1)], [loan_row(1, "6", row=2)])
+    assert house.found(job.ingestion_id).report == last
+    assert house.findings(job) == []
 
 
 def test_rows_become_facts_with_their_source_and_the_job_is_closed(house: House) -> None:

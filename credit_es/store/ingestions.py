@@ -29,10 +29,12 @@ KEEP: Final = SQL(
     "INSERT INTO {schema}.workbooks (sha256, content) VALUES (%s, %s) ON CONFLICT DO NOTHING"
 )
 CONTENT: Final = SQL("SELECT content FROM {schema}.workbooks WHERE sha256 = %s")
+# A job is new, or it is our own, from a commit whose answer was lost: a check has no fact to tell.
 QUEUE: Final = SQL(
     "INSERT INTO {schema}.ingestions (ingestion_id, customers_name, customers_sha256, loans_name,"
     " loans_sha256, check_only, restate, actor, correlation_id, requested_at, requested_on, status,"
     " enqueued_at) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, 'queued', now())"
+    " ON CONFLICT DO NOTHING"
 )
 COLUMNS: Final = (
     "ingestion_id, customers_name, customers_sha256, loans_name, loans_sha256, check_only, actor,"

@@ -110,6 +110,7 @@ class Lossy(LogRecorder):
 
     before_commit = False
     meanwhile: Sequence[StoredEvent] = ()
+    answered: Kept | None = None
     losses = 1
 
     def _insert(
@@ -125,7 +126,7 @@ class Lossy(LogRecorder):
         if not self.before_commit:
             super()._insert(conn, events, once, beside)
         if self.meanwhile:
-            LogRecorder(self.database).insert_events(self.meanwhile)
+            LogRecorder(self.database).insert_events(self.meanwhile, once=self.answered)
         conn.execute("SELECT pg_terminate_backend(pg_backend_pid())")
         raise AssertionError("the server outlived its end")
 
@@ -213,6 +214,19 @@ def test_after_a_loss_another_ones_event_is_still_a_conflict(
     with pytest.raises(IntegrityError):
         lossy.insert_events([stored(A, state=b"mine"), stored(B, state=b"mine")])
     assert {state for *_, state in whole_log(lossy)} == {b"of another"}
+
+
+@pytest.mark.parametrize("events", [[], [stored(B)]], ids=["nothing recorded", "one event"])
+def test_after_a_loss_another_ones_answer_is_still_a_conflict(
+    lossy: Lossy, events: list[StoredEvent]
+) -> None:
+    lossy.before_commit = True
+    lossy.meanwhile = [stored(A)]
+    lossy.answered = Kept(request=ONCE, outcome=b"of another")
+    with pytest.raises(IntegrityError):
+        lossy.insert_events(events, once=Kept(request=ONCE, outcome=b"mine"))
+    assert IdempotencyKeys(lossy.database).outcome(ONCE) == b"of another"
+    assert [stream for _, stream, *_ in whole_log(lossy)] == [A]
 
 
 def test_an_append_through_killed_connections_is_recorded_once(
