@@ -129,6 +129,24 @@ def test_what_a_release_before_has_fed_is_found_too(
     assert found(database, recorded_from=START + timedelta(days=2)) == [second.id]
 
 
+def test_who_was_overtaken_feeds_nothing(database: Database, conn: Connection[TupleRow]) -> None:
+    """As where two releases run side by side: the projectors of both feed."""
+    log = Log(LogRecorder(database))
+    for number in (1, 2, 3):
+        event = stored(
+            customer_stream(number), state=entry(number, START), topic="credit.CustomerRegistered"
+        )
+        log.recorder.insert_events([event])
+    index = FactIndex(conn, log, database.schema)
+    whole = next(log.tail(0))
+    index.feed(0, whole[:2])
+    for read_before in (whole[:1], whole[:2], whole):
+        index.feed(0, read_before)
+        assert (index.reached(), index.count()) == (whole[1].id, 2)
+    assert index.step() == 1
+    assert (index.reached(), index.count()) == (whole[2].id, 3)
+
+
 @pytest.fixture(scope="module")
 def filled(postgres_url: str) -> Iterator[Database]:
     """An index of many facts, whose days and instants go along with their positions."""
