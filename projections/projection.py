@@ -33,8 +33,8 @@ nobody searches by it, and msgspec reads it many times faster than the driver wo
 
 
 LAYOUT: Final = 1
-"""Of every table's own form, such as its keys: raise it when that changes, and ``migrate`` builds
-all of them anew."""
+"""Of the tables' own form, their keys and indexes: raise it when that changes, and ``migrate``
+builds all of them anew."""
 
 
 class Versioned(Protocol):
