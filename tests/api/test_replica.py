@@ -106,9 +106,10 @@ def test_a_list_may_be_late_and_says_how_late(
         assert [one["customer_id"] for one in answered["customers"]] == [first]
         assert answered["lag"]["events"] == 1
         assert answered["lag"]["seconds"] > 0
+        assert api.get("/reviews").json["lag"]["events"] == 1
     answered = api.get(FIND).json
     assert [one["customer_id"] for one in answered["customers"]] == [first, second]
-    assert answered["lag"] == NOT_LATE
+    assert answered["lag"] == api.get("/reviews").json["lag"] == NOT_LATE
 
 
 def test_what_is_asked_about_one_is_never_late(api: Api, standby: Standby) -> None:
