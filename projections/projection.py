@@ -66,9 +66,9 @@ class PoisonError(Exception):
 class Projection(Struct, Generic[Row], frozen=True, kw_only=True, dict=True):
     """A read table and the pure fold that fills it; raise ``definition`` when either changes.
 
-    ``events`` is the union that the fold takes, ``key`` the column by which people name a row and
-    ``told_as`` the field of every event that says it, ``indexes`` the columns that queries search
-    by.
+    ``events`` is the union of all events of its streams, for a row counts each, also one that its
+    fold makes nothing of. ``key`` is the column by which people name a row and ``told_as`` the
+    field of every event that says it, ``indexes`` are the columns that queries search by.
     """
 
     name: str

@@ -16,6 +16,7 @@ import pytest
 from credit_es.domain.events import (
     ApplicationApproved,
     ApplicationDeclined,
+    ApplicationEvent,
     ApplicationReferred,
     CustomerEvent,
     CustomerImported,
@@ -85,6 +86,12 @@ def test_a_fold_makes_of_the_golden_facts_what_its_definition_says(
 def test_every_fact_that_a_fold_takes_is_among_them(projection: Projection[Any]) -> None:
     facts = [fact for history in HISTORIES[projection.name] for fact in history]
     assert {topic(fact) for fact in facts} == projection.topics
+
+
+@pytest.mark.parametrize("projection", PROJECTIONS, ids=lambda one: one.name)
+def test_a_fold_takes_every_fact_of_its_stream(projection: Projection[Any]) -> None:
+    """One that it were not given would be missing among the versions, and the next be poison."""
+    assert projection.events in (CustomerEvent, LoanEvent, ApplicationEvent)
 
 
 @pytest.mark.parametrize("projection", PROJECTIONS, ids=lambda one: one.name)
