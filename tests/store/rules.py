@@ -129,6 +129,9 @@ def broken_rules(conn: Connection[TupleRow], schema: str) -> set[str]:
         "safe_position reads the head before the floors": 0
         <= source.get("safe_position", "").find("log_position")
         < source.get("safe_position", "").find("pg_locks"),
+        "no append notifies, or commits would queue": not [
+            name for name, text in source.items() if re.search(r"notify", text, re.IGNORECASE)
+        ],
         "append loops over INSERT ... VALUES": bool(
             re.search(r"LOOP\s+INSERT INTO \S+events \([^)]*\)\s+VALUES", append)
         )

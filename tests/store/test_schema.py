@@ -47,6 +47,7 @@ FLOORS = "only the floor trigger floors"
 TRIGGERS = "both triggers fire, and always"
 PLPGSQL = "every function is plpgsql"
 NUMBERS = "only the numbering trigger takes a position"
+QUIETLY = "no append notifies, or commits would queue"
 LOOP = "append loops over INSERT ... VALUES"
 SAFE = "safe_position is volatile and takes the position after which"
 UNIQUE = "streams and positions are unique"
@@ -172,6 +173,8 @@ def floor(key: str) -> str:
             ),
             "safe_position reads the head before the floors",
         ),
+        (FUNCTION % ("tell() RETURNS trigger", "NOTIFY events; RETURN NULL;"), QUIETLY),
+        (FUNCTION % ("tell() RETURNS trigger", "PERFORM pg_notify('events', '');"), QUIETLY),
         (FUNCTION % (APPEND, IN_ONE), LOOP),
         ("ALTER FUNCTION {s}.append(uuid[], int8[], text[], bytea[]) RESET ALL", WAIT),
         ("ALTER ROLE CURRENT_USER SET synchronous_commit = off", LAZY),
