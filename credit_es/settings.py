@@ -63,7 +63,7 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         redis_url=_redis_url(environ.get("REDIS_URL", "")),
         schema=_schema(environ.get("CREDIT_SCHEMA", "credit")),
         policy=environ.get("CREDIT_POLICY") or "standard",
-        timezone=_timezone(environ.get("CREDIT_TIMEZONE") or "UTC"),
+        timezone=read_timezone(environ),
         first_number=_whole(environ, "CREDIT_FIRST_NUMBER", default=10_000_001, most=10**12),
         upload_limit=_whole(environ, "CREDIT_UPLOAD_LIMIT_MIB", default=32, most=1024) * MIB,
         prepared_statements=_switch(environ, "CREDIT_PREPARED_STATEMENTS"),
@@ -98,7 +98,9 @@ def _schema(name: str) -> str:
     return name
 
 
-def _timezone(name: str) -> ZoneInfo:
+def read_timezone(environ: Mapping[str, str] = os.environ) -> ZoneInfo:
+    """Whose date "today" is, for what needs no database; raises ``SettingsError``."""
+    name = environ.get("CREDIT_TIMEZONE") or "UTC"
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError):

@@ -41,20 +41,19 @@ def explain(
 
     With --all, exits 3 at the first decision that does not come out the same.
     """
-    settings = context.settings()
     if all_of_them == (loan_or_decision is not None):
         raise CommandError("Give a loan or a decision, or --all.", ExitCode.USAGE)
     options.check_shards(cluster, shards)
     if shards and not all_of_them:
         raise CommandError("--shards goes with --all.", ExitCode.USAGE)
     if loan_or_decision is None:
-        _explain_all(settings, cluster, shards, as_json=as_json, as_csv=as_csv)
+        _explain_all(cluster, shards, as_json=as_json, as_csv=as_csv)
         return
     from credit_es.audit.decisions import ImportedLoanError  # noqa: PLC0415
     from credit_es.domain.errors import DomainError  # noqa: PLC0415
 
     try:
-        record, again = _find(settings, loan_or_decision)
+        record, again = _find(context.settings(), loan_or_decision)
     except ImportedLoanError as error:
         raise CommandError(
             f"Loan {loan_or_decision} came with a workbook: it was decided before credit-es knew "
@@ -80,7 +79,6 @@ def explain(
 
 
 def _explain_all(
-    settings: Settings,
     cluster: str | None,
     shards: Path | None,
     *,
@@ -96,7 +94,7 @@ def _explain_all(
             count, failed = replay_shards(cluster, shards, progress)
         else:
             try:
-                count, failed = replay_log(settings, progress)
+                count, failed = replay_log(context.settings(), progress)
             except UndigestedError as error:
                 raise CommandError(
                     f"Not all decisions can be made again: {error}.", ExitCode.VERIFICATION_FAILED

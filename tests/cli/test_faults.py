@@ -166,13 +166,32 @@ def test_a_full_disk_is_told(command: Command, lending: Lending, tmp_path: Path,
     assert "the disk is full: free some space" in answer.err
 
 
-def test_the_decisions_of_an_export_are_made_again_without_a_cluster(
-    command: Command, lending: Lending, tmp_path: Path
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("audit", "verify"), "all is well"),
+        (("audit", "backtest", "literal"), "of 2 cases"),
+        (("explain", "--all"), "comes out the same: 2 made again"),
+    ],
+)
+def test_an_export_is_asked_where_there_is_neither_a_database_nor_a_cluster(
+    command: Command,
+    lending: Lending,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    words: tuple[str, ...],
+    told: str,
 ) -> None:
-    export(lending.reader, tmp_path, "parquet", selection=Selection(), shards=2)
-    answer = command("explain", "--all", "--shards", tmp_path)
-    assert answer.code == 0
-    assert "comes out the same: 2 made again" in answer.out
+    folder = tmp_path / "export"
+    export(lending.reader, folder, "parquet", selection=Selection(), shards=2)
+    monkeypatch.delenv("DATABASE_URL")
+    monkeypatch.setenv("CREDIT_STATE", str(tmp_path))
+    answer = command(*words, "--shards", folder)
+    assert (answer.code, answer.err) == (0, "")
+    assert told in answer.out
+
+
+def test_the_shards_of_an_export_are_for_all_decisions(command: Command, tmp_path: Path) -> None:
     refused = command("explain", "10000001-2", "--shards", tmp_path)
     assert refused.code == 2
     assert "--shards goes with --all" in refused.err

@@ -1,6 +1,6 @@
 """``credit-es audit backtest``: what another policy would have decided."""
 
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -8,11 +8,11 @@ import typer
 
 from credit_es.cli import context, options, output
 from credit_es.cli.context import CommandError, ExitCode
+from credit_es.settings import read_timezone
 
 if TYPE_CHECKING:
     from credit_es.audit.backtest import Question, Tallies
     from credit_es.audit.backtested import Summary
-    from credit_es.settings import Settings
 
 HEADINGS: Final = (
     "by",
@@ -60,15 +60,14 @@ def backtest(
         raise CommandError("--plot takes the name of an .svg or a .png.", ExitCode.USAGE)
     options.check_range("--from", first, "--to", last)
     options.check_shards(cluster, shards)
-    settings = context.settings()
     question = Question(
         policy=load_policy(policy),
         against=load_policy(against) if against else None,
         first=first,
         last=last,
-        today=settings.today(),
+        today=datetime.now(read_timezone()).date(),
     )
-    tallies = _tallies(settings, question, cluster, shards)
+    tallies = _tallies(question, cluster, shards)
     summary = summarized(tallies, question)
     if plot:
         draw(tallies, summary, plot)
@@ -82,16 +81,14 @@ def backtest(
     )
 
 
-def _tallies(
-    settings: "Settings", question: "Question", cluster: str | None, shards: Path | None
-) -> "Tallies":
+def _tallies(question: "Question", cluster: str | None, shards: Path | None) -> "Tallies":
     from credit_es.audit.backtest import backtest_log  # noqa: PLC0415
     from credit_es.audit.cluster import backtest_shards  # noqa: PLC0415
 
     with context.progress_bar("judging") as progress:
         if shards:
             return backtest_shards(cluster, shards, question, progress)
-        return backtest_log(settings, question, progress)
+        return backtest_log(context.settings(), question, progress)
 
 
 def _print(summary: "Summary") -> None:
