@@ -58,10 +58,6 @@ class Importing:
         self._lending = lending
         self.ingestions = Ingestions(lending.database)
 
-    def log_is_empty(self) -> bool:
-        """Whether no fact was ever recorded."""
-        return self._lending.recorder.max_notification_id() is None
-
     def request(
         self,
         customers: Upload,

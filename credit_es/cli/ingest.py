@@ -61,12 +61,6 @@ def ingest_sample(settings: Settings) -> None:
     _request(_importing(settings), settings, customers, loans, check_only=False)
 
 
-def is_new(settings: Settings) -> bool:
-    """Whether nothing was ever recorded or ingested: the samples are for such a start only."""
-    importing = _importing(settings)
-    return importing.log_is_empty() and not importing.ingestions.any()
-
-
 def _importing(settings: Settings) -> "Importing":
     from credit_es.application import Lending  # noqa: PLC0415
     from credit_es.importing import Importing  # noqa: PLC0415

@@ -92,13 +92,12 @@ def database_url() -> None:
 
 
 def ingest_sample() -> None:
-    """Give the sample workbooks to the worker, unless anything was ever recorded."""
+    """Give the sample workbooks to the worker."""
     settings = _begin("ingest-sample")
     from credit_es.cli import ingest  # noqa: PLC0415
 
-    if ingest.is_new(settings):
-        ingest.ingest_sample(settings)
-        typer.echo("The sample workbooks of data/ are being ingested: see /ingestions.")
+    ingest.ingest_sample(settings)
+    typer.echo("The sample workbooks of data/ are being ingested: see /ingestions.")
 
 
 def _begin(name: str) -> Settings:

@@ -88,6 +88,8 @@ def _supervise(home: Home, told: Settings) -> None:
 
 def _start(supervisor: "Supervisor", home: Home, told: Settings) -> None:
     """Start everything in the order in which one needs the other."""
+    from credit_es.store.migrations import is_unused  # noqa: PLC0415 - not for `--help`
+
     environ = dict(os.environ)
     for variable, server in _embedded_servers(home, environ).items():
         supervisor.start(_server_process(server))
@@ -100,8 +102,12 @@ def _start(supervisor: "Supervisor", home: Home, told: Settings) -> None:
         redis_url=environ["REDIS_URL"],
     )
     write_record(home, record)
+    # Asked before anybody can record: who registers at once does not keep the samples out.
+    is_first = False
     if not supervisor.asked_to_stop():
-        apply_migrations(read_settings(environ))
+        migrated = read_settings(environ)
+        apply_migrations(migrated)
+        is_first = is_unused(migrated.database_direct_url, migrated.schema)
     # Nothing that is read waits for the other two, so the API need not, either.
     supervisor.start(_own_process("api", environ, port=told.port, host=told.host))
     supervisor.start(_own_process("projector", environ))
@@ -109,7 +115,7 @@ def _start(supervisor: "Supervisor", home: Home, told: Settings) -> None:
     if supervisor.asked_to_stop():
         return
     typer.echo(WELCOME.format(url=url, state=home.path, pid=os.getpid()))
-    if told.sample_data:
+    if told.sample_data and is_first:
         _ingest_sample(supervisor, environ)
 
 

@@ -42,7 +42,6 @@ COLUMNS: Final = (
     " finished_at, attempts, restate"
 )
 ONE: Final = SQL("SELECT " + COLUMNS + " FROM {schema}.ingestions WHERE ingestion_id = %s")
-ANY: Final = SQL("SELECT EXISTS (SELECT FROM {schema}.ingestions)")
 PAGE: Final = SQL(
     "SELECT " + COLUMNS + " FROM {schema}.ingestions"
     " WHERE (requested_at, ingestion_id) < (%s, %s)"
@@ -187,12 +186,6 @@ class Ingestions:
             lambda conn: conn.execute(self._sql(ONE), (ingestion_id,)).fetchone()
         )
         return _ingestion(row) if row else None
-
-    def any(self) -> bool:
-        """Whether there is an ingestion at all."""
-        row = self._database.run(lambda conn: conn.execute(self._sql(ANY)).fetchone())
-        assert row is not None
-        return bool(row[0])
 
     def page(self, *, before: tuple[datetime, UUID], limit: int) -> list[QueuedIngestion]:
         """The latest ingestions before a place in the list, the latest first."""

@@ -43,10 +43,19 @@ def test_a_service_runs_stops_and_runs_again_with_its_data(new_service: Service)
     service.start()
     assert "applied" not in service.said()  # the schema of the first run is still there
     assert send(service.port, "GET", f"/customers/{number}").status == 200
-    assert service.command("ingest-sample").returncode == 0
+    until(lambda: "worker started" in service.said())
+    assert "sample workbooks" not in service.said()
     assert send(service.port, "GET", "/ingestions").json["ingestions"] == []
     assert service.signal(signal.SIGTERM) == 0
     assert service.processes() == []
+
+
+def test_who_registers_at_once_does_not_keep_the_samples_out(new_service: Service) -> None:
+    service = new_service
+    service.environ["CREDIT_SAMPLE_DATA"] = "1"
+    service.start()
+    assert send(service.port, "POST", "/register", PERSON).status == 201
+    until(lambda: send(service.port, "GET", "/customers/5000001").status == 200)
 
 
 def test_ctrl_c_before_there_is_a_database_stops_it_and_the_next_start_makes_one(

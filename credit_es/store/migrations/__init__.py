@@ -17,6 +17,10 @@ TABLE: Final = SQL(
     " (name text PRIMARY KEY, sha256 text NOT NULL, applied_at timestamptz NOT NULL)"
 )
 APPLIED: Final = SQL("SELECT name, sha256 FROM {schema}.migrations")
+UNUSED: Final = SQL(
+    "SELECT NOT EXISTS (SELECT FROM {schema}.events)"
+    " AND NOT EXISTS (SELECT FROM {schema}.ingestions)"
+)
 APPLY: Final = SQL("INSERT INTO {schema}.migrations VALUES (%s, %s, now())")
 CONNECT_TIMEOUT_S: Final = 5
 
@@ -86,6 +90,13 @@ def migrate(conninfo: str, schema: str) -> list[str]:
                 done.append(path.name)
         _refuse_damage(conn, schema)
     return done
+
+
+def is_unused(conninfo: str, schema: str) -> bool:
+    """Whether nothing was ever recorded or handed in: asked of a schema that is up to date."""
+    with psycopg.connect(connection_info(conninfo), connect_timeout=CONNECT_TIMEOUT_S) as conn:
+        (unused,) = conn.execute(in_schema(UNUSED, schema)).fetchone() or (False,)
+    return bool(unused)
 
 
 def _refuse_damage(conn: psycopg.Connection, schema: str) -> None:
