@@ -23,6 +23,8 @@ from credit_es.cli import context
 from credit_es.cli.main import app
 from credit_es.store.citus import PREPARE, require_citus
 from credit_es.store.migrations import MigrationError, lacking
+from tests.api.client import prepare
+from tests.servers import running_postgres
 
 PAGE = (Path(__file__).parents[2] / "docs" / "scaling.md").read_text("utf-8")
 STAND_IN = """
@@ -212,6 +214,25 @@ def test_the_sequence_of_the_owning_node_goes_forward_only(cluster: Cluster) -> 
         conn.execute(f"ALTER SEQUENCE {cluster.schema}.log_position RESTART 900".encode())
         migrate(cluster.url, cluster.schema)
         assert conn.execute(last.encode()).fetchone() == (900,)
+
+
+def test_the_owning_node_gives_out_what_comes_after_all_that_was_given_out_here(
+    plain: str, folder: Path
+) -> None:
+    """Numbers that an append took and rolled back stand in no table: a reader may be past them."""
+    with running_postgres(durable=False) as node:
+        there = make_conninfo(plain, host=conninfo_to_dict(node.url)["host"])
+        node.sql(f"CREATE DATABASE {conninfo_to_dict(plain)['dbname']}")
+        cluster = install(plain, folder, str(conninfo_to_dict(node.url)["host"]), version="13.0-1")
+        prepare(cluster.url, cluster.schema)
+        with cluster.coordinator() as conn, psycopg.connect(there, autocommit=True) as owning:
+            for _ in range(5):
+                conn.execute(f"SELECT nextval('{cluster.schema}.log_position')".encode())
+            owning.execute(f"CREATE SCHEMA {cluster.schema}".encode())
+            code, said = migrate(cluster.url, cluster.schema)
+            assert code == 0, said
+            given = f"SELECT nextval('{cluster.schema}.log_position')"
+            assert owning.execute(given.encode()).fetchone() == (6,)
 
 
 def test_a_node_that_cannot_be_reached_is_named_with_what_to_run_there(
