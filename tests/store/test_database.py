@@ -1,14 +1,16 @@
 """The pool: it lives through lost connections, bounds outages and words them."""
 
+import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
 import psycopg
 import pytest
 from psycopg import Connection
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import TupleRow
 from psycopg.sql import SQL
 
@@ -107,6 +109,26 @@ def test_a_server_that_is_not_there_is_unavailable_within_5_seconds(tmp_path: Pa
         assert time.monotonic() - started < 5
     finally:
         database.close()
+
+
+@pytest.mark.slow
+def test_of_several_hosts_one_that_says_nothing_is_passed_over_in_time(
+    database_url: str, schema: str
+) -> None:
+    """As a machine that hangs: it takes connections, or packets, and answers none."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        host = conninfo_to_dict(database_url)["host"]
+        port = silent.getsockname()[1]
+        either = make_conninfo(database_url, host=f"127.0.0.1,{host}", port=f"{port},5432")
+        database = Database(either, schema=schema, pool_size=1)
+        started = time.monotonic()
+        try:
+            with suppress(StoreUnavailableError):  # who asks first may be told to ask again
+                pid(database)
+            assert pid(database)
+            assert time.monotonic() - started < 5
+        finally:
+            database.close()
 
 
 def test_a_lock_that_nobody_lets_go_is_busy_not_lost(
