@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
@@ -18,13 +19,15 @@ from credit_es.cli.main import app
 from credit_es.domain.events import CustomerRegistered, RepaymentReversed
 from credit_es.domain.repaying import Repay
 from credit_es.servicing import Servicing
+from credit_es.store.database import in_schema
 from credit_es.store.log import Log
 from credit_es.store.mapper import TOPICS, topic
 from credit_es.store.recorder import Tailed
-from projections.facts import FactIndex, Wanted
+from projections.facts import MOVE, FactIndex, Wanted
 from projections.rebuild import rebuilder
 from tests.api.client import Api, environment_of, settings_of
 from tests.domain.facts import registered
+from tests.processes import until
 from tests.store.given import ASHA, asks, person, settings
 
 OFFICER = By(actor="officer", correlation_id="a")
@@ -130,6 +133,46 @@ def test_two_that_feed_at_once_feed_each_fact_once(
     assert len(ask(lending)) == 3
     assert index.step() == len(batch) - 3
     assert len(ask(lending)) == len(batch)
+
+
+def test_who_empties_waits_for_who_feeds_and_finds_all_of_it(
+    lending: Lending, index: FactIndex, database_url: str, schema: str
+) -> None:
+    reached = index.reached()
+    lending.register(ASHA, CLERK)
+    (fact,) = next(lending.reader.tail(reached))
+    with psycopg.connect(database_url) as feeding, ThreadPoolExecutor(1) as pool:
+        feeding.execute(in_schema(MOVE, schema), (fact.id, reached))
+        emptying = pool.submit(index.empty)
+        until(lambda: bool(waiting_in(database_url, schema)))
+        FactIndex(feeding, lending.reader, schema).feed(fact.id, [fact])
+        feeding.commit()
+        emptying.result(10)
+    assert (index.reached(), index.count()) == (0, 0)
+
+
+@pytest.mark.usefixtures("index")
+def test_a_page_has_at_least_what_its_lag_says_that_it_has(
+    lending: Lending, database_url: str, schema: str
+) -> None:
+    """However late whoever asks how far the index is gets the answer."""
+    known = ask(lending)
+    lending.register(ASHA, CLERK)
+    with psycopg.connect(database_url) as feeding, ThreadPoolExecutor(1) as pool:
+        feeding.execute(f"LOCK TABLE {schema}.fact_index".encode())
+        asked = pool.submit(page, lending)
+        until(lambda: bool(waiting_in(database_url, schema)))
+        assert FactIndex(feeding, lending.reader, schema).step() == 1
+        feeding.commit()
+        found = asked.result(10)
+    assert (len(found.facts), found.lag.events) == (len(known) + 1, 0)
+
+
+def waiting_in(database_url: str, schema: str) -> int:
+    """How many wait for a lock with a statement about this schema."""
+    waits = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE %s"
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        return conn.execute(waits, (f"%{schema}%",)).rowcount
 
 
 def test_a_damaged_fact_is_passed_by_and_logged(

@@ -3,7 +3,6 @@
 import random
 import secrets
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -18,10 +17,9 @@ from credit_es.store.database import Database, in_schema
 from credit_es.store.log import Log
 from credit_es.store.mapper import ENCODER, Entry, customer_stream
 from credit_es.store.migrations import migrate
-from credit_es.store.recorder import LogRecorder, Tailed
-from projections.facts import MOVE, PLANNED, ZONE, ZONED, FactIndex, Wanted, question, search
+from credit_es.store.recorder import LogRecorder
+from projections.facts import PLANNED, ZONE, ZONED, FactIndex, Wanted, question, search
 from tests.domain.facts import registered
-from tests.processes import until
 from tests.store.given import stored
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -129,44 +127,6 @@ def test_what_a_release_before_has_fed_is_found_too(
     index.feed(second.id, [third])
     assert found(database, recorded_to=START + timedelta(days=2)) == [third.id, first.id]
     assert found(database, recorded_from=START + timedelta(days=2)) == [second.id]
-
-
-def unfed(database: Database, conn: Connection[TupleRow]) -> tuple[FactIndex, list[Tailed]]:
-    """An index that holds nothing yet, and the three facts that it will be fed."""
-    log = Log(LogRecorder(database))
-    for number in (1, 2, 3):
-        event = stored(
-            customer_stream(number), state=entry(number, START), topic="credit.CustomerRegistered"
-        )
-        log.recorder.insert_events([event])
-    return FactIndex(conn, log, database.schema), next(log.tail(0))
-
-
-def test_who_was_overtaken_feeds_nothing(database: Database, conn: Connection[TupleRow]) -> None:
-    """As where two releases run side by side: the projectors of both feed."""
-    index, whole = unfed(database, conn)
-    index.feed(0, whole[:2])
-    for read_before in (whole[:1], whole[:2], whole):
-        index.feed(0, read_before)
-        assert (index.reached(), index.count()) == (whole[1].id, 2)
-    assert index.step() == 1
-    assert (index.reached(), index.count()) == (whole[2].id, 3)
-
-
-def test_who_empties_waits_for_who_feeds_and_finds_all_of_it(
-    database: Database, conn: Connection[TupleRow], database_url: str
-) -> None:
-    index, whole = unfed(database, conn)
-    index.feed(0, whole[:1])
-    with psycopg.connect(database_url) as feeding, ThreadPoolExecutor(1) as pool:
-        feeding.execute(in_schema(MOVE, database.schema), (whole[1].id, whole[0].id))
-        emptying = pool.submit(index.empty)
-        waits = "SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = %s"
-        until(lambda: feeding.execute(waits, (conn.info.backend_pid,)).fetchone() == (True,))
-        FactIndex(feeding, index._reader, database.schema).feed(whole[1].id, whole[1:])
-        feeding.commit()
-        emptying.result(10)
-    assert (index.reached(), index.count()) == (0, 0)
 
 
 @pytest.fixture(scope="module")
