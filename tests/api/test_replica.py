@@ -16,6 +16,7 @@ from psycopg.sql import SQL, Identifier
 from typer.testing import CliRunner
 
 from api.app import Services, connect
+from credit_es.audit.logs import Logs
 from credit_es.cli.context import CommandError, ExitCode
 from credit_es.cli.main import app
 from credit_es.settings import Settings
@@ -95,8 +96,9 @@ def asked_of_the_replica(services: Services) -> int:
 
 
 def test_a_list_may_be_late_and_says_how_late(
-    api: Api, standby: Standby, project: Callable[[], None]
+    api: Api, told: Settings, standby: Standby, project: Callable[[], None]
 ) -> None:
+    several = told_to_read(told, standby.or_primary)
     first = api.register()
     project()
     with standby.held_back():
@@ -107,6 +109,8 @@ def test_a_list_may_be_late_and_says_how_late(
         assert answered["lag"]["events"] == 1
         assert answered["lag"]["seconds"] > 0
         assert api.get("/reviews").json["lag"]["events"] == 1
+        assert Api(several).get(FIND).json["lag"]["events"] == 1  # of the first of its hosts
+    several.close()
     answered = api.get(FIND).json
     assert [one["customer_id"] for one in answered["customers"]] == [first, second]
     assert answered["lag"] == api.get("/reviews").json["lag"] == NOT_LATE
@@ -231,8 +235,12 @@ def test_the_index_that_searches_ask_is_kept_on_the_primary(
     )
     assert run("projections", "reindex", env=with_replica) == ExitCode.OK
     standby.catch_up()
-    (fact,) = api.get(f"/audit/facts?customer_id={customer}").json["facts"]
-    assert fact["kind"] == "CustomerRegistered"
+    answered = api.get(f"/audit/facts?customer_id={customer}").json
+    assert [fact["kind"] for fact in answered["facts"]] == ["CustomerRegistered"]
+    assert answered["lag"] == NOT_LATE
+    with standby.held_back():
+        api.register()
+        assert api.get("/audit/facts").json["lag"]["events"] == 1
 
 
 def test_auditors_are_answered_by_the_replica_which_says_how_late_it_is(
@@ -281,6 +289,22 @@ def test_auditors_are_answered_by_the_replica_which_says_how_late_it_is(
     project()
     standby.catch_up()
     assert api.get(about_one[0]).json["lag"] == NOT_LATE
+
+
+def test_an_auditor_is_told_at_least_what_the_lag_says_that_is_told(
+    api: Api, services: Services, standby: Standby, project: Callable[[], None]
+) -> None:
+    """Whatever the replica hears of while it answers."""
+
+    def question(log: Log) -> int:
+        found = log.head().last
+        api.register()
+        project()
+        standby.catch_up()
+        return found
+
+    found, behind = Logs(primary=services.lending.reader, replica=services.replica).ask(question)
+    assert (found, behind.events) == (0, 1)
 
 
 def run(*command: str, env: dict[str, str]) -> int:

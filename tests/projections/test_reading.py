@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import date
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -21,6 +22,7 @@ from projections.customers import CUSTOMERS
 from projections.loans import LOANS
 from projections.reading import ApplicationPage, CustomerPage
 from projections.status import Lag
+from projections.tables import LiveTable, live_table
 from tests.projections.conftest import House
 from tests.projections.history import assert_reads_are_right, happen, import_one, numbers_of
 from tests.store.given import ASHA, BY, asks, person
@@ -175,6 +177,21 @@ def test_customers_are_found_by_phone_in_pages_as_far_as_they_are_projected(hous
         lag=Lag(events=0, seconds=0.0),
     )
     assert house.reads.by_phone(1, after=0, limit=3).customers == []
+
+
+def test_a_list_has_at_least_what_its_lag_says_that_it_has(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However late whoever asks how far its table is gets the answer."""
+    number = house.lending.register(ASHA, BY).customer_number
+
+    def late(*asked: Any) -> LiveTable | None:
+        house.project()
+        return live_table(*asked)
+
+    monkeypatch.setattr("projections.reading.live_table", late)
+    page = house.reads.by_phone(ASHA.phone_number, after=0, limit=9)
+    assert (numbers_of(page.customers), page.lag.events) == ([number], 0)
 
 
 def test_rows_hold_every_field_as_it_was(house: House) -> None:
