@@ -260,7 +260,7 @@ def test_a_wake_up_of_one_tenant_reaches_no_worker_of_the_other(
         other.work.ended(theirs)
         other.work.worker.sweep()
         assert other.work.broker.workers_alive() == 1
-    assert stalled.work.broker.workers_alive() == 0
+        assert stalled.work.broker.workers_alive() == 0
     assert stalled.work.found(waiting).status == "queued"
     with stalled.work.working():  # the control: it waits there for its own
         report_of(stalled.work.ended(waiting))
