@@ -9,14 +9,17 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from itertools import pairwise
 
 import psycopg
 import pytest
 
 from projections.loans import LOANS
 from projections.rebuild import RebuildError
+from projections.shards import shards_of
 from projections.status import status
-from projections.tables import PROJECTIONS
+from projections.streams import FIRST, LAST
+from projections.tables import PROJECTIONS, TableOf
 from tests.processes import LISTED, children_of, peaks_of, processes_with, stopped, until
 from tests.projections.conftest import ROOT, House
 from tests.projections.history import assert_reads_are_right, copy_in, happen, lending_of_years
@@ -204,6 +207,14 @@ def test_a_shard_that_lost_its_connection_ends_the_rebuild(house: House) -> None
     live(house, 1)
     assert "loans_v2" not in house.tables()  # what had filled the disk would fill it still
     assert_reads_are_right(house.reads, house.log)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+def test_no_stream_lies_between_two_shards_or_beyond_them(count: int) -> None:
+    shards = shards_of(TableOf(LOANS, "credit", 1), url="", head=1, count=count)
+    assert len(shards) == count
+    assert (shards[0].first, shards[-1].last) == (FIRST, LAST)
+    assert all(one.last.int + 1 == after.first.int for one, after in pairwise(shards))
 
 
 @pytest.mark.slow
