@@ -10,6 +10,7 @@ from psycopg.rows import TupleRow
 from psycopg.sql import SQL
 
 from credit_es.store.database import in_schema
+from credit_es.store.mapper import DIGESTION
 from projections.projection import Projection
 from projections.tables import PROJECTIONS, leader_of, live_table
 
@@ -104,7 +105,7 @@ def _oldest(conn: Connection[TupleRow], schema: str, position: int) -> datetime 
         for (state,) in conn.execute(in_schema(OLDEST, schema), (position, limit)):
             try:
                 return RECORDED_AT.decode(state).recorded_at
-            except ValueError:
+            except DIGESTION:
                 continue
     return None
 

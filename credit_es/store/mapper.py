@@ -1,11 +1,11 @@
 """Log entries: a fact and how we came to know it, as JSON; the fact's tag is the stored topic."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from functools import lru_cache
 from hashlib import sha1
-from typing import Any, Final, Self, get_args
-from uuid import UUID, uuid5
+from typing import Final, Self, get_args
+from uuid import UUID
 
 import msgspec
 from eventsourcing.domain import DomainEventProtocol
@@ -100,42 +100,54 @@ def loan_stream(loan_number: int) -> UUID:
 
 def application_stream(application_id: str) -> UUID:
     """The stream of one application's manual review; its id is that of the decision to refer it."""
-    return uuid5(NAMESPACE, f"application/{application_id}")
+    return _stream("application", application_id)
 
 
 def ingestion_stream(ingestion_id: str) -> UUID:
     """The stream of one ingestion."""
-    return uuid5(NAMESPACE, f"ingestion/{ingestion_id}")
+    return _stream("ingestion", ingestion_id)
 
 
 def policy_stream(policy_hash: str) -> UUID:
     """The stream of one policy."""
-    return uuid5(NAMESPACE, f"policy/{policy_hash}")
+    return _stream("policy", policy_hash)
 
 
 @lru_cache(STREAMS_KEPT)
-def _stream(kind: str, number: int) -> UUID:
+def _stream(kind: str, name: int | str) -> UUID:
     # What uuid5 does, at six tenths of its time.
-    digest = sha1(NAMESPACE_BYTES + f"{kind}/{number}".encode(), usedforsecurity=False).digest()
-    return UUID(bytes=digest[:16], version=5)
+    return UUID(bytes=_hash(kind, name)[:16], version=5)
 
 
-STREAM_OF: Final[Mapping[type[Event], Callable[[Any], UUID]]] = {
-    kind: stream
-    for kinds, stream in (
-        (get_args(CustomerEvent), lambda fact: customer_stream(fact.customer_number)),
-        (get_args(LoanEvent), lambda fact: loan_stream(fact.loan_number)),
-        (get_args(ApplicationEvent), lambda fact: application_stream(fact.application_id)),
-        (get_args(IngestionEvent), lambda fact: ingestion_stream(fact.ingestion_id)),
-        ((PolicyAdopted,), lambda fact: policy_stream(fact.policy_hash)),
+def _hash(kind: str, name: int | str) -> bytes:
+    return sha1(NAMESPACE_BYTES + f"{kind}/{name}".encode(), usedforsecurity=False).digest()
+
+
+NAMED: Final[Mapping[type[Event], tuple[str, str]]] = {
+    kind: (of, field)
+    for kinds, of, field in (
+        (get_args(CustomerEvent), "customer", "customer_number"),
+        (get_args(LoanEvent), "loan", "loan_number"),
+        (get_args(ApplicationEvent), "application", "application_id"),
+        (get_args(IngestionEvent), "ingestion", "ingestion_id"),
+        ((PolicyAdopted,), "policy", "policy_hash"),
     )
     for kind in kinds
 }
+"""What the stream of each kind of fact is of, and the field that says which."""
 
 
 def stream_of(fact: Event) -> UUID:
     """The stream that a fact belongs to."""
-    return STREAM_OF[type(fact)](fact)
+    kind, field = NAMED[type(fact)]
+    return _stream(kind, getattr(fact, field))
+
+
+def stands_in(fact: Event, stream_id: UUID) -> bool:
+    """Whether a fact belongs to a stream; for a fold, in a third of the time of making an id."""
+    kind, field = NAMED[type(fact)]
+    # The bytes that a version and a variant are not written into.
+    return _hash(kind, getattr(fact, field))[:6] == stream_id.bytes[:6]
 
 
 def recorded(stream_id: UUID, version: int, state: bytes) -> Recorded:

@@ -134,25 +134,20 @@ def test_a_projector_that_skips_a_fact_would_not_pass_verification(
 
 
 def test_a_row_that_its_table_does_not_take_is_poison(house: House) -> None:
-    number, _ = happen(house.lending, 1)
-    house.project()
-    loan = house.reads.customer(number)[1][0]
-    house.sql(
-        "INSERT INTO {s}.events SELECT NULL, %s, version, topic, state FROM {s}.events"
-        " WHERE stream_id = %s",
-        loan_stream(77),
-        loan_stream(loan.number),
-    )
-    position = house.log.head().last
     happen(house.lending, 1)
     house.project()
+    house.sql("UPDATE {s}.read_tables SET position = 0 WHERE projection = 'loans'")
+    house.project()
+    ((position,),) = house.sql(
+        "SELECT min(position) FROM {s}.events WHERE topic = ANY(%s)", [*LOANS.topics]
+    )
     assert (stand(house, "loans").problem or "").startswith(f"position {position}: duplicate key")
+    assert stand(house, "loans").position < position
     assert stand(house, "customers").position == house.log.head().last
-    assert house.reads.loan(loan.number)[0] == loan
-    with pytest.raises(RebuildError, match=f"number.*{loan.number}"), house.rebuilder() as builder:
+    with house.rebuilder() as builder:
         builder.rebuild(LOANS)
-    assert "loans_v2" not in house.tables()
-    assert house.reads.loan(loan.number)[0] == loan
+    assert stand(house, "loans").problem is None
+    assert house.differences() == []
 
 
 @pytest.mark.parametrize(

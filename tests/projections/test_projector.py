@@ -1,9 +1,11 @@
 """The projector: batches behind a fence, and a poisoned projection that stops alone."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from typing import Any
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -15,7 +17,7 @@ from credit_es.store.recorder import Tailed
 from projections import projector
 from projections.customers import CUSTOMERS
 from projections.loans import LOANS
-from projections.projection import PoisonError
+from projections.projection import PoisonError, Projection
 from projections.projector import Projector
 from projections.rebuild import RebuildError
 from projections.status import Lag, ProjectionStatus, lowest_floor, status
@@ -169,7 +171,14 @@ def position_of(house: House, loan_number: int) -> int:
 
 @pytest.mark.parametrize(
     "state",
-    [b"", b"not JSON", b"{}", b'{"fact":{"type":"credit.LoanFlewAway"}}', b'{"actor":"\xff"}'],
+    [
+        b"",
+        b"not JSON",
+        b"{}",
+        b'{"fact":{"type":"credit.LoanFlewAway"}}',
+        b'{"actor":"\xff"}',
+        pytest.param(b'{"deep":' + b"[" * 100_000, id="deep"),
+    ],
 )
 def test_a_poisoned_projection_stops_alone_and_goes_on_when_mended(
     house: House, state: bytes
@@ -273,6 +282,39 @@ def test_a_fact_about_another_loan_than_its_stream_is_poison_however_it_is_met(
     with pytest.raises(PoisonError):
         house.reads.loan(mine)
     assert house.reads.loan(other)[0].version == 1
+
+
+@pytest.mark.parametrize(
+    ("projection", "stream"), [(CUSTOMERS, customer_stream), (LOANS, loan_stream)]
+)
+def test_a_first_fact_about_another_row_than_its_stream_is_poison_until_it_is_mended(
+    house: House, projection: Projection[Any], stream: Callable[[int], UUID]
+) -> None:
+    happen(house.lending, 1)
+    house.project()
+    number, well = happen(house.lending, 1)
+    if projection is LOANS:
+        number = house.reads.customer(number)[1][0].number
+    right, wrong = stream(number), stream(77)
+    move = "UPDATE {s}.events SET stream_id = %s WHERE stream_id = %s RETURNING position"
+    position = min(house.sql(move, wrong, right))[0]
+    house.project()
+    problem = f"position {position}: {projection.name} cannot digest version 1 of stream {wrong}"
+    stand = stands(house)
+    assert stand.pop(projection.name).problem == problem
+    assert {(one.problem, one.position) for one in stand.values()} == {(None, head(house))}
+    with house.rebuilder() as builder, pytest.raises(RebuildError, match=problem):
+        builder.rebuild(projection)
+    with pytest.raises(PoisonError):
+        house.reads.customer(77) if projection is CUSTOMERS else house.reads.loan(77)
+    assert house.reads.customer(well)[1]
+
+    house.sql(move, right, wrong)
+    with house.rebuilder() as builder:
+        assert builder.retry(projection)
+    house.project()
+    assert {one.problem for one in stands(house).values()} == {None}
+    assert house.differences() == []
 
 
 @pytest.mark.parametrize("version", [1, 2])
