@@ -6,6 +6,7 @@ stands in the log under the hash of what it says.
 """
 
 import hashlib
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from decimal import Decimal
@@ -53,6 +54,9 @@ CLOCKS: Final = timedelta(minutes=5)
 """How far the clocks of two hosts may be apart."""
 MAY_BE_NEGATIVE: Final = "current_debt"
 """A workbook's, imported as it is."""
+_NUL: Final = rb"\u0000"
+_HOLDS_NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+"""One that is not the text ``\\u0000``, whose backslash is escaped: JSON's backslashes pair up."""
 
 
 class Fault(Struct, frozen=True, kw_only=True):
@@ -105,6 +109,8 @@ class Checks:
         entries: list[Entry] = []
         for place in places:
             try:
+                if _NUL in place.state and _HOLDS_NUL.search(place.state):
+                    raise ValueError("a text in it holds a NUL, which the database takes in none")
                 entries.append(DECODER.decode(place.state))
             except DIGESTION as error:
                 self.unreadable.append(place.position)
@@ -221,7 +227,7 @@ def _one(subject: str, place: Place, fact: Event) -> Iterator[Fault]:
         what = f"it is about {_subject(fact)}, and stands in stream {place.stream_id}"
         yield _fault("stream", subject, place, what)
     for path, amount in amounts(fact):
-        if not amount >= 0 and path.rpartition(".")[2] != MAY_BE_NEGATIVE:
+        if (amount.is_nan() or amount < 0) and path.rpartition(".")[2] != MAY_BE_NEGATIVE:
             yield _fault("money", subject, place, f"{path} is {amount}")
 
 
@@ -241,11 +247,12 @@ def _folded(subject: str, places: Sequence[Place], entries: Sequence[Entry]) -> 
         try:
             state = projection.fold(state, entry.fact)
             left = left_to_pay(state) if isinstance(state, Loan) and state.repayments else ZERO
+            is_overpaid = left < 0
         except DIGESTION as error:
             what = f"it does not follow from the facts before it ({type(error).__name__})"
             yield _fault("fold", subject, place, what)
             return
-        if left < 0:
+        if is_overpaid:
             yield _fault("money", subject, place, f"{-left} more was paid than was owed")
 
 

@@ -163,6 +163,18 @@ DAMAGE = {
         said('"100.00"', '"-100.00"', f"stream_id = {GRANTED} AND version = 9"),
         ("money", f"loan {FIRST}"),
     ),
+    "money that is no number": (
+        said('"100.00"', '"NaN"', f"stream_id = {GRANTED} AND version = 9"),
+        ("money", f"loan {FIRST}"),
+    ),
+    "a loan of no number": (
+        said('"50000.00"', '"NaN"', f"stream_id = {GRANTED} AND version = 1"),
+        ("money", f"loan {FIRST}"),
+    ),
+    "a text that the database cannot hold": (
+        said('"actor":"', r'"actor":"\\\u0000', f"stream_id = {IMPORTED}"),
+        ("unreadable", f"stream {loan_stream(1)}"),
+    ),
     "more than is owed": (
         said('"100.00"', '"99999.00"', f"stream_id = {GRANTED} AND version = 9"),
         ("money", f"loan {FIRST}"),
