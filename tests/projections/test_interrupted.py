@@ -59,11 +59,20 @@ def test_going_back_never_shows_a_table_that_never_served(
         at_progress,
         at(TableOf, "fill"),
         at(TableOf, "build_keys"),
+        at(Rebuilder, "_catch_up"),
         at(TableOf, "show"),
         at(Rebuilder, "_swap"),
         at(Rebuilder, "_drop_all_but"),
     ],
-    ids=["folding", "filling", "keys", "swapping", "before the swap", "after the swap"],
+    ids=[
+        "folding",
+        "filling",
+        "keys",
+        "catching up",
+        "swapping",
+        "before the swap",
+        "after the swap",
+    ],
 )
 def test_an_interrupted_rebuild_leaves_a_table_serving_and_the_next_one_cleans_up(
     house: House,
