@@ -262,6 +262,16 @@ def test_many_customers_are_appended_in_batches_with_progress(
     assert told == [(0, 80), (20, 80), (40, 80), (60, 80), (80, 80)]
 
 
+def test_a_batch_is_of_500_to_1000_facts_so_that_live_calls_come_in_between() -> None:
+    customers = [customer_row(n) for n in range(1, 1001)]
+    loans = [loan_row(n, f"{n}-{nth}") for n in range(1, 1001) for nth in range(5)]
+    of_all = histories.batches(histories.histories(customers, loans))
+    # A fact for each row, and one that names the loans on their customer's stream.
+    *whole, rest = [sum(2 + len(one.loans) for one in batch) for batch in of_all]
+    assert all(500 <= facts <= 1000 for facts in whole)
+    assert sum(whole) + rest == 7_000
+
+
 def test_batches_are_appended_at_once_while_the_next_one_is_decided(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
