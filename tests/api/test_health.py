@@ -75,14 +75,24 @@ def test_with_a_projector_far_behind_it_is_degraded(
 
 @pytest.mark.usefixtures("worker", "leader")
 def test_with_a_poisoned_projection_it_is_degraded(
-    api: Api, database_url: str, schema: str, project: Callable[[], None]
+    api: Api,
+    database_url: str,
+    schema: str,
+    project: Callable[[], None],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     project()
     with psycopg.connect(database_url, autocommit=True) as conn:
         statement = "UPDATE {}.read_tables SET problem = 'position 7' WHERE projection = 'loans'"
         conn.execute(sql.SQL(statement).format(sql.Identifier(schema)))
+    # The table that stands still falls behind, and its projector is well.
+    api.apply(api.register())
+    project()
+    monkeypatch.setattr("api.resources.health.LATE_S", 0.0)
+    time.sleep(0.01)
     answered = api.get("/health/ready")
     assert (answered.status_code, answered.json["degraded"]) == (200, ["poison"])
+    assert answered.json["projections"][1]["lag"]["events"] > 0
     problems = {state["projection"]: state["problem"] for state in answered.json["projections"]}
     assert problems == {"customers": None, "loans": "position 7", "applications": None}
 
