@@ -137,8 +137,10 @@ class IngestionWorker:
         try:
             customers, loans = self._read(job)
         except WorkbookError as error:
-            self._importing.fail(job, str(error))
-            log.info("ingestion failed", problem=str(error))
+            # Who stood still past the lease has read too long, and is not asked any more.
+            if self._is_ours(taken):
+                self._importing.fail(job, str(error))
+                log.info("ingestion failed", problem=str(error))
             return
         report = self._importing.run(job, customers, loans, self._progress(job.ingestion_id))
         log.info(
@@ -148,6 +150,11 @@ class IngestionWorker:
             customers=structs.asdict(report.customers),
             loans=structs.asdict(report.loans),
         )
+
+    def _is_ours(self, taken: QueuedIngestion) -> bool:
+        """Whether no other worker has taken the job since."""
+        now = self._importing.ingestions.find(taken.job.ingestion_id)
+        return now is not None and now.attempts == taken.attempts
 
     def _read(self, job: Job) -> tuple[Sheet[CustomerRow], Sheet[LoanRow]]:
         """Both workbooks at once; where both are bad, the customers' fault is told."""

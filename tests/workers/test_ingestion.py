@@ -25,6 +25,7 @@ from credit_es.domain.events import (
     LoanImported,
     LoansImported,
 )
+from credit_es.domain.rows import CustomerRow
 from credit_es.domain.values import Counts
 from credit_es.store import ingestions
 from credit_es.store.ingestions import Report
@@ -33,7 +34,9 @@ from tests.store.given import BY, asks
 from tests.workers import hostile
 from tests.workers.conftest import House, kinds, report_of
 from tests.workers.workbooks import customer, lender, loan
+from workers.archive import WorkbookError
 from workers.ingestion import MOST_ATTEMPTS
+from workers.workbook import Sheet
 
 NOTHING = hostile.loans()
 
@@ -317,6 +320,25 @@ def test_two_workers_at_one_job_end_as_one(house: House, monkeypatch: pytest.Mon
         IngestionFinished: 1,
     }
     assert house.codes(ended)["LOAN_ID_SHARED"] == 12
+
+
+def test_who_reads_for_so_long_that_another_has_taken_the_job_does_not_fail_it(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ingestion_id = house.request(*lender(1))
+    monkeypatch.setattr(ingestions, "LEASE_S", -1.0)
+
+    def too_long(_content: bytes) -> Sheet[CustomerRow]:
+        assert house.importing.ingestions.take(ingestion_id) is not None
+        raise WorkbookError("customers", "took more than 60 seconds to read")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("workers.ingestion.read_customers", too_long)
+        house.worker.ingest(str(ingestion_id))
+    assert house.found(ingestion_id).status == "running"
+    assert kinds(house.facts()) == [IngestionRequested]
+    house.worker.ingest(str(ingestion_id))
+    assert report_of(house.found(ingestion_id)).customers.recorded == 1
 
 
 def test_a_job_that_a_worker_is_at_is_not_taken_by_another(house: House) -> None:
