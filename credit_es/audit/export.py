@@ -20,7 +20,7 @@ from msgspec import Struct
 
 from credit_es.audit.cells import harmless
 from credit_es.store.log import Log
-from credit_es.store.mapper import DECODER
+from credit_es.store.mapper import recorded
 from credit_es.store.recorder import Tailed
 
 Format = Literal["jsonl", "csv", "parquet"]
@@ -187,8 +187,8 @@ def selected(
 
 
 def exported(event: Tailed) -> ExportedFact:
-    """A row of the log as it is exported."""
-    entry = DECODER.decode(event.state)
+    """A row of the log as it is exported; raises ``UndigestedError``."""
+    entry = recorded(event.originator_id, event.originator_version, event.state).entry
     return ExportedFact(
         position=event.id,
         stream_id=str(event.originator_id),

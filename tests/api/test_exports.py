@@ -17,6 +17,7 @@ from openpyxl import load_workbook
 from api.openapi import ZIP
 from credit_es.audit.cells import FORMULAS
 from credit_es.audit.importcheck import import_check
+from credit_es.store.mapper import UndigestedError, customer_stream
 from tests.api.client import Api, Server
 from tests.api.test_audit import Shell, shell
 from tests.api.test_problems import check_problem
@@ -113,6 +114,21 @@ def test_asked_again_up_to_a_position_the_files_are_the_same_or_the_log_is_alter
     )
     database.run(lambda conn: conn.execute(tampered.encode()))
     assert manifest(lent, again)["files"] != first["files"]
+
+
+@pytest.mark.parametrize("state", ["{", '{"deep":' + "[" * 100_000], ids=["cut", "deep"])
+def test_a_fact_that_cannot_be_read_is_named_and_nothing_exported(
+    lent: Api, shell: Shell, tmp_path: Path, state: str
+) -> None:
+    number = lent.register()
+    database = lent.services.lending.database
+    damage = f"UPDATE {database.schema}.events SET state = %s WHERE stream_id = %s"
+    values = (state.encode(), customer_stream(number))
+    database.run(lambda conn: conn.execute(damage.encode(), values))
+    told = f"The fact at version 1 of stream {customer_stream(number)} cannot be read"
+    assert told in check_problem(lent.get("/audit/export"), 503)["detail"]
+    with pytest.raises(UndigestedError, match=told[1:]):
+        shell.run("export", str(tmp_path))
 
 
 @contextmanager
