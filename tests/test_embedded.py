@@ -24,6 +24,8 @@ from credit_es.home import (
 )
 from tests.servers import RunningServer, temporary_home
 
+pytestmark = pytest.mark.slow
+
 RECORD = Running(pid=1, api_url="http://x", database_url="postgresql://x", redis_url="redis://x")
 
 
@@ -79,7 +81,6 @@ def test_what_runs_is_told_only_while_the_lock_is_held(home: Home) -> None:
     assert running(home.path, environ(home)) is None
 
 
-@pytest.mark.slow
 def test_only_one_holds_the_lock_and_one_that_ends_is_waited_for(home: Home) -> None:
     holds = (
         "import sys, time; from pathlib import Path; from credit_es.home import Home, hold;"
@@ -108,7 +109,6 @@ def test_what_the_system_refuses_becomes_a_sentence(number: int, sentence: str) 
         raise OSError(number, os.strerror(number), "/there")
 
 
-@pytest.mark.slow
 def test_data_of_another_major_version_are_left_alone(home: Home) -> None:
     embedded.postgres(home, durable=False)
     (home.path / "postgres/PG_VERSION").write_text("17\n")
@@ -116,7 +116,6 @@ def test_data_of_another_major_version_are_left_alone(home: Home) -> None:
         embedded.postgres(home)
 
 
-@pytest.mark.slow
 def test_an_interrupted_initdb_is_begun_anew_and_a_deep_folder_has_its_socket_elsewhere(
     home: Home,
 ) -> None:
@@ -139,7 +138,6 @@ def test_an_interrupted_initdb_is_begun_anew_and_a_deep_folder_has_its_socket_el
     folder.rmdir()
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root lends the servers another account")
 def test_the_servers_account_may_run_what_root_installed_for_itself_alone(
     home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -19,6 +19,8 @@ from tests.api.test_ingestions import history, work
 from tests.domain.facts import CUSTOMER, declined, registered
 from tests.store.given import BY
 
+pytestmark = pytest.mark.slow
+
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 

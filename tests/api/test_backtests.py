@@ -9,6 +9,8 @@ from tests.api.test_problems import check_problem
 from tests.domain.facts import imported_customer, imported_loan, loans_imported
 from tests.store.given import BY
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["shell"]
 
 

@@ -7,6 +7,8 @@ import pytest
 
 from tests.api.client import PERSON, Api
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("path", ["/register", "/register/"])
 def test_a_registration_answers_with_the_limit_of_36_months_income(api: Api, path: str) -> None:

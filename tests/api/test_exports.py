@@ -22,6 +22,8 @@ from tests.api.client import Api, Server
 from tests.api.test_audit import Shell, shell
 from tests.api.test_problems import check_problem
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["shell"]
 
 

@@ -11,6 +11,8 @@ from psycopg import sql
 
 from tests.api.client import PERSON, Api, form
 
+pytestmark = pytest.mark.slow
+
 LOAN = {"loan_amount": 10_000, "interest_rate": 12, "tenure": 12}
 
 
@@ -118,7 +120,6 @@ def test_a_second_caller_waits_for_the_first_and_takes_over_when_it_fails(
     assert [answered.status_code for answered in answers] == [201]
 
 
-@pytest.mark.slow
 def test_a_second_caller_who_waits_too_long_gets_409(
     api: Api, database_url: str, schema: str
 ) -> None:

@@ -11,6 +11,8 @@ from api.app import connect
 from tests.api.client import Api, Form, form, next_of, settings_of
 from workers.workbook import WorkbookError, read_customers, read_loans
 
+pytestmark = pytest.mark.slow
+
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 NOBODY = "0a9cbb3f-2a6c-4a55-8a5e-3f7f6c0ad9f1"
 TWO = form(customers=b"PK customers", loans=b"PK loans")

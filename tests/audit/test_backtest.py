@@ -29,6 +29,8 @@ from tests.domain.facts import imported_customer, imported_loan, loans_imported
 from tests.scenario import LITERAL, STANDARD
 from tests.store.given import BY, asks, person, settings
 
+pytestmark = pytest.mark.slow
+
 TODAY = date(2026, 11, 24)
 STRICT = replace(STANDARD, name="strict", burden_percent=Decimal(10))
 

@@ -202,6 +202,7 @@ def test_a_row_cut_off_half_way_is_named(log: Log, tmp_path: Path) -> None:
     assert any("has 2 cells in place of 12" in what for what in found)
 
 
+@pytest.mark.slow
 def test_the_commands_export_check_and_exit_3(
     lending: Lending, database_url: str, tmp_path: Path
 ) -> None:

@@ -20,6 +20,8 @@ from credit_es.store.mapper import UndigestedError
 from projections import spread
 from tests.store.given import ASHA, BY, asks, settings
 
+pytestmark = pytest.mark.slow
+
 ALTER = (
     "UPDATE {s}.events SET state = convert_to(replace(convert_from(state, 'UTF8'), %s, %s), 'UTF8')"
     " WHERE topic = %s"

@@ -10,6 +10,8 @@ from credit_es.audit.export import Selection, export
 from credit_es.cli import context, processes
 from tests.cli.conftest import Command
 
+pytestmark = pytest.mark.slow
+
 NOBODY = "postgresql://credit:secret@127.0.0.1:1/credit"
 COMMANDS = (
     ("audit", "history", "customer", "10000001"),

@@ -15,6 +15,8 @@ from credit_es.audit.export import Selection, export
 from credit_es.cli import output
 from tests.cli.conftest import Command
 
+pytestmark = pytest.mark.slow
+
 DECISION = "10000001-2"
 COMMANDS = (
     ("history", "customer", "10000001"),

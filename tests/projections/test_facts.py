@@ -22,6 +22,8 @@ from projections.facts import PLANNED, ZONE, ZONED, FactIndex, Wanted, question,
 from tests.domain.facts import registered
 from tests.store.given import stored
 
+pytestmark = pytest.mark.slow
+
 START = datetime(2026, 1, 1, tzinfo=UTC)
 MANY = 50_000
 FEW = 200

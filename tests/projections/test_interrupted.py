@@ -10,6 +10,8 @@ from projections.tables import TableOf, live_table
 from tests.projections.conftest import House
 from tests.projections.history import assert_reads_are_right, happen
 
+pytestmark = pytest.mark.slow
+
 
 class Interrupted(BaseException):
     """As a signal would be."""

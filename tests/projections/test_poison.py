@@ -33,6 +33,8 @@ from tests.projections.conftest import ROOT, House, Process
 from tests.projections.history import happen
 from tests.store.given import BY, asks
 
+pytestmark = pytest.mark.slow
+
 MENDED = "tests.projections.mended_release"
 
 
@@ -63,7 +65,6 @@ def open_again(house: House, loan_number: int) -> int:
 
 
 @pytest.mark.fault
-@pytest.mark.slow
 def test_a_poisoned_projection_waits_for_a_release_that_digests_the_fact(
     house: House, start: Callable[..., Process]
 ) -> None:

@@ -27,6 +27,8 @@ from tests.projections.conftest import House
 from tests.projections.history import assert_reads_are_right, happen
 from tests.store.given import BY, asks
 
+pytestmark = pytest.mark.slow
+
 
 def stands(house: House) -> dict[str, ProjectionStatus]:
     return {one.projection: one for one in status(house.conn, house.schema)}

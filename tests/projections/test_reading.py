@@ -27,6 +27,8 @@ from tests.projections.conftest import House
 from tests.projections.history import assert_reads_are_right, happen, import_one, numbers_of
 from tests.store.given import ASHA, BY, asks, person
 
+pytestmark = pytest.mark.slow
+
 
 def test_with_no_projector_at_all(house: House) -> None:
     happen(house.lending, 3)

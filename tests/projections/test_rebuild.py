@@ -20,6 +20,8 @@ from tests.projections.conftest import House
 from tests.projections.history import assert_reads_are_right, copy_in, happen, imported
 from tests.store.given import BY, asks
 
+pytestmark = pytest.mark.slow
+
 
 def live(house: House, version: int) -> None:
     for projection in PROJECTIONS:
@@ -148,7 +150,6 @@ def test_only_one_rebuilder_works_at_a_time(house: House) -> None:
     assert order == ["first", "second"]
 
 
-@pytest.mark.slow
 def test_a_swap_gives_way_to_a_reader_that_takes_its_time_and_to_those_behind_it(
     house: House,
 ) -> None:
@@ -198,7 +199,6 @@ def test_what_came_while_a_table_was_built_is_in_it(house: House) -> None:
     assert house.differences() == []
 
 
-@pytest.mark.slow
 def test_readers_and_writers_go_on_during_rebuilds_and_nothing_is_lost(house: House) -> None:
     numbers = happen(house.lending, 10)
     house.project()

@@ -7,6 +7,8 @@ from credit_es.cli.projections import status as status_command
 from tests.api.client import prepare
 from tests.servers import RunningServer
 
+pytestmark = pytest.mark.slow
+
 INSERT = b"INSERT INTO credit.events VALUES (NULL, gen_random_uuid(), 1, 't', '')"
 ROLES = (
     "CREATE ROLE clerk LOGIN",

@@ -19,6 +19,8 @@ from tests.api.client import environment_of
 from tests.projections.conftest import House
 from tests.projections.history import happen
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def projected(house: House) -> House:

@@ -26,6 +26,8 @@ from credit_es.store.migrations import MigrationError, lacking
 from tests.api.client import prepare
 from tests.servers import running_postgres
 
+pytestmark = pytest.mark.slow
+
 PAGE = (Path(__file__).parents[2] / "docs" / "scaling.md").read_text("utf-8")
 STAND_IN = """
 CREATE SCHEMA stand_in;

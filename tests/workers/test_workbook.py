@@ -22,6 +22,8 @@ from tests.workers import hostile
 from tests.workers.hostile import CUSTOMER, CUSTOMER_HEADINGS, LOAN, LOAN_HEADINGS, row
 from workers.workbook import Limits, Sheet, WorkbookError, read_customers, read_loans
 
+pytestmark = pytest.mark.slow
+
 AS_OF = date(2026, 11, 23)
 ROOT = Path(__file__).parents[2]
 REAL = ROOT.parent / "shared" / "data"
@@ -418,7 +420,6 @@ def test_a_zip_bomb_is_refused_before_it_is_parsed() -> None:
     assert "inflates to far more" in message
 
 
-@pytest.mark.slow
 def test_a_zip_bomb_whose_header_lies_is_counted_by_its_real_bytes() -> None:
     content = hostile.zip_bomb(zeros=64 << 20, declared=1000)
     with zipfile.ZipFile(io.BytesIO(content)) as lied_to:
@@ -447,7 +448,6 @@ def test_a_far_cell_is_refused_and_this_process_lives_on() -> None:
     assert "a cell far from all others" in refusal(content)
 
 
-@pytest.mark.slow
 @on_linux
 def test_one_string_that_many_cells_share_is_bounded_by_memory() -> None:
     content = hostile.huge_shared_string(copies=60_000)
@@ -455,7 +455,6 @@ def test_one_string_that_many_cells_share_is_bounded_by_memory() -> None:
     assert "MiB of memory" in refusal(content)
 
 
-@pytest.mark.slow
 def test_a_workbook_that_takes_too_long_is_refused_in_time() -> None:
     rows = "".join(row(n, [n, *CUSTOMER[1:]]) for n in range(2, 60_000))
     content = hostile.sheet_bytes(row(1, CUSTOMER_HEADINGS), rows)
@@ -477,7 +476,6 @@ def test_a_hidden_sheet_is_not_read() -> None:
     assert "is empty" in refusal(hostile.workbook([CUSTOMER_HEADINGS, CUSTOMER], change=hide))
 
 
-@pytest.mark.slow
 @on_linux
 def test_no_child_is_left_behind() -> None:
     def children() -> set[str]:
@@ -543,7 +541,6 @@ def test_the_child_does_not_get_the_address_of_the_database(
     assert environment["MARKER"] == "kept"
 
 
-@pytest.mark.slow
 def test_workbooks_are_read_from_several_threads_at_once() -> None:
     content = hostile.customers(CUSTOMER)
     results: list[Sheet[CustomerRow]] = []
