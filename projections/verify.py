@@ -99,8 +99,15 @@ def _differences(
     for _, group in groupby(sides, key=itemgetter(0)):
         found = {is_stored: row for _, is_stored, row in group}
         stored, fresh = found.get(True), found.get(False)
-        if stored != fresh:
+        if not _same(stored, fresh):
             yield _difference(projection, stored, fresh)
+
+
+def _same(stored: object, folded: object) -> bool:
+    try:
+        return stored == folded
+    except ArithmeticError:  # one holds a signalling NaN, which equals nothing
+        return False
 
 
 def _live(conn: Connection[TupleRow], projection: Projection[Any], schema: str) -> LiveTable:
@@ -114,7 +121,9 @@ def _difference(projection: Projection[Any], stored: Any, folded: Any) -> Differ
     fields = [
         name
         for name in projection.columns[1:]
-        if stored is None or folded is None or getattr(stored, name) != getattr(folded, name)
+        if stored is None
+        or folded is None
+        or not _same(getattr(stored, name), getattr(folded, name))
     ]
     return Difference(
         projection=projection.name,

@@ -1,8 +1,8 @@
 """What must hold of a log, whoever wrote to its tables, checked stream by stream; all is pure.
 
 A stream's versions have no hole and its positions rise, its facts can be read and folded and are
-its own, no money is negative, what two streams tell they tell alike, and every policy that decided
-stands in the log under the hash of what it says.
+its own, money is a number and not negative, what two streams tell they tell alike, and every policy
+that decided stands in the log under the hash of what it says.
 """
 
 import hashlib
@@ -227,7 +227,7 @@ def _one(subject: str, place: Place, fact: Event) -> Iterator[Fault]:
         what = f"it is about {_subject(fact)}, and stands in stream {place.stream_id}"
         yield _fault("stream", subject, place, what)
     for path, amount in amounts(fact):
-        if (amount.is_nan() or amount < 0) and path.rpartition(".")[2] != MAY_BE_NEGATIVE:
+        if not amount.is_finite() or (amount < 0 and path.rpartition(".")[2] != MAY_BE_NEGATIVE):
             yield _fault("money", subject, place, f"{path} is {amount}")
 
 

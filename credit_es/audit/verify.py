@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from credit_es.audit.checks import Checks, Fault, Place, in_pairs, without_policy
 from credit_es.store.log import Log
-from credit_es.store.mapper import DIGESTION, topic
+from credit_es.store.mapper import DIGESTION, UndigestedError, topic
 from credit_es.store.snapshots import Stored, stored_snapshots
 from projections.pairs import unpaired
 from projections.streams import STREAMS, sorted_places
@@ -95,18 +95,18 @@ def _snapshot(log: Log, snapshot: Stored) -> Iterator[Fault]:
     """Compare a snapshot that would be used with the fold of its stream."""
     try:
         history = log.stream(snapshot.stream_id)
-    except DIGESTION:
+    except UndigestedError:
         return  # and is named as unreadable
     kind = topic(history[0].entry.fact) if history else None
     projection = next((one for one in PROJECTIONS if kind in one.topics), None)
     if projection is None or projection.definition != snapshot.definition:
         return
     state = None
-    for one in history[: snapshot.version]:
-        state = projection.fold(state, one.entry.fact)
     try:
+        for one in history[: snapshot.version]:
+            state = projection.fold(state, one.entry.fact)
         same = msgspec.json.decode(snapshot.state, type=projection.row) == state
-    except msgspec.MsgspecError:
+    except DIGESTION:
         same = False
     if not same or snapshot.version > len(history):
         yield Fault(
