@@ -16,6 +16,7 @@ from credit_es.domain.values import (
     ImportedLoan,
     Keep,
     LoanDetails,
+    Number,
     Plan,
     Seen,
     Source,
@@ -34,7 +35,7 @@ class Fact(Struct, frozen=True, kw_only=True, gc=False):
 class CustomerRegistered(Fact, frozen=True, kw_only=True, tag="credit.CustomerRegistered"):
     """A customer asked to be known, and was granted a limit."""
 
-    customer_number: int
+    customer_number: Number
     first_name: str
     last_name: str
     age: int
@@ -46,7 +47,7 @@ class CustomerRegistered(Fact, frozen=True, kw_only=True, tag="credit.CustomerRe
 class CustomerImported(Fact, frozen=True, kw_only=True, tag="credit.CustomerImported"):
     """A customer as the lender's workbook says; what it leaves out is None."""
 
-    customer_number: int
+    customer_number: Number
     first_name: str
     last_name: str
     age: int | None
@@ -60,7 +61,7 @@ class CustomerImported(Fact, frozen=True, kw_only=True, tag="credit.CustomerImpo
 class LoansImported(Fact, frozen=True, kw_only=True, tag="credit.LoansImported"):
     """The customer's stream names the loans that one ingestion brought."""
 
-    customer_number: int
+    customer_number: Number
     loans: tuple[ImportedLoan, ...]
     ingestion_id: str
 
@@ -71,8 +72,8 @@ class LoanApproved(Fact, frozen=True, kw_only=True, omit_defaults=True, tag="cre
     ``application_id`` and ``note`` are those of a review, None where a policy decided alone.
     """
 
-    customer_number: int
-    loan_number: int
+    customer_number: Number
+    loan_number: Number
     terms: Terms
     verdict: Verdict
     seen: Seen
@@ -83,7 +84,7 @@ class LoanApproved(Fact, frozen=True, kw_only=True, omit_defaults=True, tag="cre
 class LoanDeclined(Fact, frozen=True, kw_only=True, omit_defaults=True, tag="credit.LoanDeclined"):
     """A decision against: no loan exists, the reasons do. A review's has its note."""
 
-    customer_number: int
+    customer_number: Number
     terms: Terms
     verdict: Verdict
     seen: Seen
@@ -102,7 +103,7 @@ class LoanReferred(Fact, frozen=True, kw_only=True, tag="credit.LoanReferred"):
     Its own decision id is the id of the application.
     """
 
-    customer_number: int
+    customer_number: Number
     terms: Terms
     verdict: Verdict
     seen: Seen
@@ -118,7 +119,7 @@ class ApplicationReferred(Fact, frozen=True, kw_only=True, tag="credit.Applicati
     """An application waits for a reviewer other than ``asked_by``, until ``decide_by``."""
 
     application_id: str
-    customer_number: int
+    customer_number: Number
     terms: Terms
     verdict: Verdict
     asked_by: str
@@ -129,9 +130,9 @@ class ApplicationApproved(Fact, frozen=True, kw_only=True, tag="credit.Applicati
     """A reviewer approved, and the loan was opened; ``decision_id`` is that of the approval."""
 
     application_id: str
-    customer_number: int
+    customer_number: Number
     decision_id: str
-    loan_number: int
+    loan_number: Number
     decided_by: str
     note: str
 
@@ -140,7 +141,7 @@ class ApplicationDeclined(Fact, frozen=True, kw_only=True, tag="credit.Applicati
     """A reviewer declined; ``decision_id`` is that of the decline."""
 
     application_id: str
-    customer_number: int
+    customer_number: Number
     decision_id: str
     decided_by: str
     note: str
@@ -149,8 +150,8 @@ class ApplicationDeclined(Fact, frozen=True, kw_only=True, tag="credit.Applicati
 class LoanOpened(Fact, frozen=True, kw_only=True, tag="credit.LoanOpened"):
     """The first fact of a loan granted here, with everything the contract fixes."""
 
-    loan_number: int
-    customer_number: int
+    loan_number: Number
+    customer_number: Number
     amount: Decimal
     annual_rate: Decimal
     tenure_months: int
@@ -161,8 +162,8 @@ class LoanOpened(Fact, frozen=True, kw_only=True, tag="credit.LoanOpened"):
 class LoanImported(Fact, frozen=True, kw_only=True, tag="credit.LoanImported"):
     """A loan as the lender's workbook says; ``occurred_on`` is its date of approval."""
 
-    loan_number: int
-    customer_number: int
+    loan_number: Number
+    customer_number: Number
     source_loan_id: str
     amount: Decimal
     annual_rate: Decimal
@@ -176,7 +177,7 @@ class LoanImported(Fact, frozen=True, kw_only=True, tag="credit.LoanImported"):
 class CustomerCorrected(Fact, frozen=True, kw_only=True, tag="credit.CustomerCorrected"):
     """What was known of a customer was wrong, since ``occurred_on``."""
 
-    customer_number: int
+    customer_number: Number
     was: CustomerDetails
     is_: CustomerDetails = field(name="is")
     reason: str
@@ -185,7 +186,7 @@ class CustomerCorrected(Fact, frozen=True, kw_only=True, tag="credit.CustomerCor
 class CustomerRestated(Fact, frozen=True, kw_only=True, tag="credit.CustomerRestated"):
     """A later workbook says something else of a customer than the one before."""
 
-    customer_number: int
+    customer_number: Number
     was: CustomerDetails
     is_: CustomerDetails = field(name="is")
     source: Source
@@ -194,8 +195,8 @@ class CustomerRestated(Fact, frozen=True, kw_only=True, tag="credit.CustomerRest
 class LoanRestated(Fact, frozen=True, kw_only=True, tag="credit.LoanRestated"):
     """A later workbook says something else of a loan than the one before."""
 
-    loan_number: int
-    customer_number: int
+    loan_number: Number
+    customer_number: Number
     was: LoanDetails
     is_: LoanDetails = field(name="is")
     source: Source
@@ -204,16 +205,16 @@ class LoanRestated(Fact, frozen=True, kw_only=True, tag="credit.LoanRestated"):
 class LoansRestated(Fact, frozen=True, kw_only=True, tag="credit.LoansRestated"):
     """On the customer's stream: what is owed may have changed, which an approval must not miss."""
 
-    customer_number: int
-    loan_numbers: tuple[int, ...]
+    customer_number: Number
+    loan_numbers: tuple[Number, ...]
     ingestion_id: str
 
 
 class RepaymentReceived(Fact, frozen=True, kw_only=True, tag="credit.RepaymentReceived"):
     """Money came on ``occurred_on``; ``installments_paid`` are those that it made full."""
 
-    loan_number: int
-    customer_number: int
+    loan_number: Number
+    customer_number: Number
     amount: Decimal
     reference: str | None
     installments_paid: tuple[int, ...]
@@ -226,8 +227,8 @@ class LoanPrepaid(Fact, frozen=True, kw_only=True, tag="credit.LoanPrepaid"):
     ``principal`` together. ``keep`` is None where it paid the loan off.
     """
 
-    loan_number: int
-    customer_number: int
+    loan_number: Number
+    customer_number: Number
     amount: Decimal
     reference: str | None
     installments_paid: tuple[int, ...]
@@ -247,8 +248,8 @@ class RepaymentReversed(Fact, frozen=True, kw_only=True, tag="credit.RepaymentRe
     it was thought to have come.
     """
 
-    loan_number: int
-    customer_number: int
+    loan_number: Number
+    customer_number: Number
     repayment: int
     amount: Decimal
     reason: str
@@ -258,8 +259,8 @@ class RepaymentReversed(Fact, frozen=True, kw_only=True, tag="credit.RepaymentRe
 class LoanWrittenOff(Fact, frozen=True, kw_only=True, tag="credit.LoanWrittenOff"):
     """The lender gave up on what is left; of an imported loan its principal is not known."""
 
-    loan_number: int
-    customer_number: int
+    loan_number: Number
+    customer_number: Number
     outstanding_principal: Decimal | None
     reason: str
 
@@ -267,8 +268,8 @@ class LoanWrittenOff(Fact, frozen=True, kw_only=True, tag="credit.LoanWrittenOff
 class LoanBurdenRaised(Fact, frozen=True, kw_only=True, tag="credit.LoanBurdenRaised"):
     """On the customer's stream: a reversal raised what is owed, which an approval must not miss."""
 
-    customer_number: int
-    loan_number: int
+    customer_number: Number
+    loan_number: Number
     repayment: int
     amount: Decimal
 

@@ -6,9 +6,12 @@ Money is ``Decimal`` of two places, rates are per cent a year. A new field gets 
 from datetime import date
 from decimal import Decimal
 from enum import StrEnum
-from typing import Final
+from typing import Annotated, Final
 
-from msgspec import Struct
+from msgspec import Meta, Struct
+
+Number = Annotated[int, Meta(ge=1, le=2**63 - 1)]
+"""A customer's or a loan's; a fact with one that no table holds is damaged, and is not decoded."""
 
 
 class Basis(StrEnum):
@@ -36,14 +39,14 @@ class Counts(Struct, frozen=True, kw_only=True, gc=False):
 class ImportedLoan(Struct, frozen=True, kw_only=True, gc=False):
     """Which loan a workbook's id means; the id and the customer together are its identity."""
 
-    loan_number: int
+    loan_number: Number
     source_loan_id: str
 
 
 class LoanSeen(Struct, frozen=True, kw_only=True, gc=False):
     """How far a loan's stream had been folded."""
 
-    loan_number: int
+    loan_number: Number
     version: int
 
 

@@ -26,7 +26,7 @@ from projections.rebuild import RebuildError
 from projections.status import ProjectionStatus, status
 from projections.tables import PROJECTIONS
 from projections.verify import VerifyError, verify
-from tests.domain.facts import registered
+from tests.domain.facts import CUSTOMER, loans_imported, registered
 from tests.processes import until
 from tests.projections import mended_release
 from tests.projections.conftest import ROOT, House, Process
@@ -172,6 +172,25 @@ def test_a_value_that_its_column_cannot_hold_is_poison(
     assert stand(house, "loans").position == house.log.head().last
     who, _ = house.reads.customer(1)
     assert {name: getattr(who, name) for name in changes} == changes
+
+
+@pytest.mark.parametrize("number", [0, 2**63, -(2**64)])
+@pytest.mark.parametrize("fed_before", [False, True])
+def test_a_loan_whose_number_no_table_holds_is_poison_to_whoever_reads_its_customer(
+    house: House, number: int, *, fed_before: bool
+) -> None:
+    house.lending.record([(1, registered(CUSTOMER))], BY)
+    if fed_before:
+        house.project()
+    house.lending.record([(2, loans_imported(number))], BY)
+    position = house.log.head().last
+    told = f"customers cannot digest version 2 of stream {customer_stream(CUSTOMER)}"
+    with pytest.raises(PoisonError, match=told):
+        house.reads.customer(CUSTOMER)
+    with pytest.raises(UndigestedError, match="version 2 of stream"):
+        house.lending.check_eligibility(asks(CUSTOMER))
+    house.project()
+    assert stand(house, "customers").problem == f"position {position}: {told}"
 
 
 @pytest.mark.parametrize(
