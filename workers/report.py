@@ -8,7 +8,7 @@ from typing import Final
 
 from msgspec import structs
 from openpyxl import Workbook
-from openpyxl.cell import WriteOnlyCell
+from openpyxl.cell import Cell, WriteOnlyCell
 from openpyxl.styles import Font
 from openpyxl.worksheet._write_only import WriteOnlyWorksheet
 
@@ -67,17 +67,31 @@ def _headed(headings: tuple[str, ...], rows: Iterable[Row]) -> Iterator[Row]:
 
 
 def write_sheet(sheet: WriteOnlyWorksheet, rows: Iterable[Row], widths: tuple[int, ...]) -> None:
-    """Write rows, the first of them bold; text stays text: ``=`` begins no formula."""
+    """Write a whole sheet, the first row bold; text stays text: ``=`` begins no formula.
+
+    Raises the ``OSError`` of a temporary folder that does not take it, and leaves nothing there.
+    """
     for column, width in zip("ABCDEFGHI", widths, strict=False):
         sheet.column_dimensions[column].width = width  # type: ignore[attr-defined]
     sheet.freeze_panes = "A2"
-    for number, row in enumerate(rows):
-        cells = []
-        for value in row:
-            cell = WriteOnlyCell(sheet, value)  # type: ignore[arg-type] # it takes decimals, too
-            if isinstance(value, str):
-                cell.data_type = "s"
-            if number == 0:
-                cell.font = BOLD
-            cells.append(cell)
-        sheet.append(cells)
+    try:
+        for number, row in enumerate(rows):
+            sheet.append(_cells(sheet, row, bold=number == 0))
+        sheet.close()
+    except BaseException:
+        # What openpyxl would leave until the process ends keeps a full disk full.
+        if (writer := sheet._writer) is not None:  # type: ignore[attr-defined]
+            writer.cleanup()
+        raise
+
+
+def _cells(sheet: WriteOnlyWorksheet, row: Row, *, bold: bool) -> list[Cell]:
+    cells = []
+    for value in row:
+        cell = WriteOnlyCell(sheet, value)  # type: ignore[arg-type] # it takes decimals, too
+        if isinstance(value, str):
+            cell.data_type = "s"
+        if bold:
+            cell.font = BOLD
+        cells.append(cell)
+    return cells

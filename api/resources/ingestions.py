@@ -20,6 +20,7 @@ from api.answers import (
     answer,
 )
 from api.fields import path_uuid
+from api.folder import PROBLEMS, put_together
 from api.middleware import caller
 from api.openapi import READ_PROBLEMS, XLSX, Link, Method, Operation
 from api.paging import name_next
@@ -153,7 +154,7 @@ class IngestionReport:
             summary="Fetch the report of an ingestion",
             tag="ingestions",
             answers={200: None},
-            problems=(*READ_PROBLEMS, 409),
+            problems=(*PROBLEMS, 409),
         )
     }
 
@@ -166,7 +167,9 @@ class IngestionReport:
         """Give the counts and every finding as a workbook, once the ingestion has ended."""
         one = _find(self._ingestions, ingestion_id)
         made = (where.report(one.job.ingestion_id, report_xlsx) for where in self._reports)
-        report = next((found for found in made if found is not None), None)
+        otherwise = f"GET /ingestions/{ingestion_id} gives the same counts and findings."
+        with put_together("workbook", otherwise=otherwise):
+            report = next((found for found in made if found is not None), None)
         if report is None:
             raise ProblemError(
                 HTTPStatus.CONFLICT,

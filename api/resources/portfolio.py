@@ -4,11 +4,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date, datetime
 from threading import Lock
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import falcon
 
 from api.answers import Answer, answer
+from api.folder import PROBLEMS, put_together
 from api.openapi import XLSX, Method, Operation
 from api.problems import UnavailableError
 from api.questions import KnownQuery
@@ -17,6 +18,8 @@ from api.resources.past import day_of
 from credit_es.audit.portfolio import Portfolio
 from credit_es.audit.then import Past
 from workers.portfolio import portfolio_xlsx
+
+OTHERWISE: Final = "GET /audit/as-of/{on}/portfolio gives the same figures."
 
 
 class PortfolioAsOf(Answer, frozen=True, kw_only=True):
@@ -92,6 +95,7 @@ class PortfolioReport:
             tag="audit",
             answers={200: None},
             query=DayQuery,
+            problems=PROBLEMS,
         )
     }
 
@@ -105,7 +109,8 @@ class PortfolioReport:
         with self._turn.taken():
             found = self._past.portfolio(on=on).as_known_now
             assert found is not None
-            resp.data = portfolio_xlsx(found)
+            with put_together("workbook", otherwise=OTHERWISE.format(on=on)):
+                resp.data = portfolio_xlsx(found)
         resp.content_type = XLSX
         resp.downloadable_as = f"portfolio-{on}.xlsx"
 

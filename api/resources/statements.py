@@ -9,6 +9,7 @@ import falcon
 from api.accounts import StatementLine, StatementView
 from api.answers import answer
 from api.fields import known_number
+from api.folder import PROBLEMS, put_together
 from api.openapi import XLSX, Method, Operation
 from api.requests import StatementQuery, valid
 from credit_es.application import Lending
@@ -88,6 +89,7 @@ class StatementWorkbook:
             tag="customers",
             answers={200: None},
             query=StatementQuery,
+            problems=PROBLEMS,
         )
     }
 
@@ -99,6 +101,8 @@ class StatementWorkbook:
         customer, found, first, last = self._account.find(req, customer_id)
         resp.content_type = XLSX
         resp.downloadable_as = f"statement-{customer.number}.xlsx"
-        resp.data = statement_xlsx(customer, found, first, last)
+        otherwise = f"GET /customers/{customer.number}/statement gives the same lines."
+        with put_together("workbook", otherwise=otherwise):
+            resp.data = statement_xlsx(customer, found, first, last)
 
     on_head = on_get

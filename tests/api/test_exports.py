@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import resource
 import tempfile
 import zipfile
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import structlog
 from falcon.testing import Result
 from openpyxl import load_workbook
 
@@ -20,6 +22,7 @@ from credit_es.audit.importcheck import import_check
 from credit_es.store.mapper import UndigestedError, customer_stream
 from tests.api.client import Api, Server
 from tests.api.test_audit import Shell, shell
+from tests.api.test_ingestions import TWO, work
 from tests.api.test_problems import check_problem
 
 pytestmark = pytest.mark.slow
@@ -151,7 +154,7 @@ def test_a_full_disk_is_a_problem_that_says_what_to_do_and_leaves_nothing(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with full_disk(1000):
         problem = check_problem(lent.get(f"/audit/export?format={how}"), 507)
-    assert "ask for less" in problem["detail"]
+    assert "takes less room" in problem["detail"]
     assert list(tmp_path.iterdir()) == []
     assert manifest(lent, f"format={how}")["facts"]
     assert list(tmp_path.iterdir()) == []
@@ -163,6 +166,31 @@ def test_a_folder_that_cannot_be_written_is_503(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
     problem = check_problem(lent.get("/audit/export"), 503)
     assert "temporary folder" in problem["detail"]
+
+
+def test_a_workbook_that_cannot_be_written_says_why_and_where_the_same_is_had(
+    lent: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ingestion_id = lent.upload(TWO).json["ingestion_id"]
+    work(lent, ingestion_id)
+    for path in (
+        f"/ingestions/{ingestion_id}/report.xlsx",
+        f"/customers/{lent.register()}/statement.xlsx",
+        "/audit/portfolio-report.xlsx",
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+            gone = check_problem(lent.get(path), 503)["detail"]
+            patch.setattr(tempfile, "tempdir", str(tmp_path))
+            with structlog.testing.capture_logs(), full_disk(100):
+                full = check_problem(lent.get(path), 507)["detail"]
+        assert list(tmp_path.iterdir()) == []
+        assert "temporary folder" in gone
+        assert "makes room" in full
+        for detail in (gone, full):
+            (same,) = re.findall(r"GET (/\S+) gives", detail)
+            assert lent.get(same).status_code == 200
+        assert lent.get(path).status_code == 200
 
 
 @pytest.mark.parametrize(
