@@ -18,6 +18,7 @@ from uuid import UUID
 import dramatiq
 import redis
 import structlog
+from dramatiq.middleware import Shutdown
 from msgspec import structs
 
 from credit_es.application import Lending
@@ -119,6 +120,10 @@ class IngestionWorker:
             self._running.add(taken.job.ingestion_id)
         try:
             self._ingest(taken)
+        except Shutdown:
+            # Not a failure, for which dramatiq would take it: a sweep sends it to the next worker.
+            self._give_back(taken.job.ingestion_id)
+            log.info("ingestion broken off")
         except BaseException:
             self._give_back(taken.job.ingestion_id)
             raise

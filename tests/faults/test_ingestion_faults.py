@@ -235,6 +235,9 @@ def test_a_worker_that_is_stopped_gives_its_job_back_and_the_next_one_ends_it(
         first.wait(15)
         assert time.monotonic() - began < 10
     assert first.returncode == 0
+    told = (tmp_path / "first.log").read_text()
+    assert '"ingestion broken off"' in told
+    assert "Traceback" not in told
     let_time_pass(house, ingestion_id)
     with worker_process(house, tmp_path / "second.log"):
         report = report_of(house.ended(ingestion_id))
