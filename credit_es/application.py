@@ -42,6 +42,7 @@ from credit_es.store.mapper import (
     ENCODER,
     Entry,
     Recorded,
+    UndigestedError,
     customer_stream,
     loan_stream,
     policy_stream,
@@ -194,7 +195,8 @@ class Lending(Application[UUID]):
         """A customer and all of their loans, from their streams; two round trips at most.
 
         One where this process remembers which loans there are: it asks for those along with the
-        customer's stream, which alone says what is true. Raises ``UnknownCustomerError``.
+        customer's stream, which alone says what is true. Raises ``UnknownCustomerError``, and
+        ``UndigestedError`` where the log has lost a loan that the stream names.
         """
         remembered = self._loans_of(customer_number)
         guess = tuple(remembered)
@@ -209,7 +211,9 @@ class Lending(Application[UUID]):
             known |= zip(late, self.loans.load([*map(loan_stream, late)]), strict=True)
             remembered[:] = who.loans
         loans = [loan for number in who.loans if (loan := known[number]) is not None]
-        assert len(loans) == len(who.loans)
+        if len(loans) < len(who.loans):
+            lost = next(number for number in who.loans if known[number] is None)
+            raise UndigestedError(loan_stream(lost), 1)
         return who, loans
 
     def record(

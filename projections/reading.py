@@ -31,7 +31,7 @@ from credit_es.store.mapper import application_stream, customer_stream, loan_str
 from projections.applications import APPLICATIONS
 from projections.customers import CUSTOMERS
 from projections.loans import LOANS
-from projections.projection import Projection
+from projections.projection import PoisonError, Projection
 from projections.status import Lag, lag
 from projections.tables import live_table, view_of
 
@@ -219,8 +219,9 @@ class ReadModel:
         rows = self._database.run(lambda conn: self._loans_by_number.rows(conn, values))
         for number, *row in rows:
             loan = _caught_up(LOANS, row, number)
-            if loan is not None:
-                yield loan
+            if loan is None:
+                raise PoisonError(LOANS.name, loan_stream(number), 1)
+            yield loan
 
     def _statement(self, statement: SQL, chosen: SQL | None = None) -> bytes:
         schema = self._database.schema

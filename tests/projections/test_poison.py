@@ -193,6 +193,20 @@ def test_a_loan_whose_number_no_table_holds_is_poison_to_whoever_reads_its_custo
     assert stand(house, "customers").problem == f"position {position}: {told}"
 
 
+@pytest.mark.parametrize("fed_before", [False, True])
+def test_a_loan_that_its_customer_names_and_the_log_has_lost_is_told_to_whoever_asks(
+    house: House, *, fed_before: bool
+) -> None:
+    house.lending.record([(1, registered(CUSTOMER)), (2, loans_imported(77))], BY)
+    if fed_before:
+        house.project()
+    told = f"version 1 of stream {loan_stream(77)}"
+    with pytest.raises(PoisonError, match=f"loans cannot digest {told}"):
+        house.reads.customer(CUSTOMER)
+    with pytest.raises(UndigestedError, match=told):
+        house.lending.check_eligibility(asks(CUSTOMER))
+
+
 @pytest.mark.parametrize(
     ("shards", "changes"),
     [(1, {"phone_number": 10**20}), (1, {"first_name": "A\0"}), (2, {"first_name": "A\0"})],
