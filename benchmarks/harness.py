@@ -74,7 +74,8 @@ def _write(done: Any, target: Callable[..., int], *args: Any) -> None:
 
 def asked(figure: float, *, at_least: float = 0, at_most: float = math.inf) -> str:
     """What a figure is asked to be, and whether it is: a table's last column."""
-    bound = f"at most {at_most:g}" if at_most < math.inf else f"at least {at_least:g}"
+    which, limit = ("most", at_most) if at_most < math.inf else ("least", at_least)
+    bound = f"at {which} {round(limit, 2):g}"
     return bound if at_least <= figure <= at_most else f"{bound}: {MISSED}"
 
 
