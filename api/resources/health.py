@@ -65,14 +65,14 @@ class Readiness:
         if missing or unbuilt:
             what = ", ".join([*missing, *(f"the read table {name}" for name in sorted(unbuilt))])
             raise UnavailableError(f"The database lacks {what}: run `credit-es migrate`.")
-        poisoned = [state for state in projections if state.problem is not None]
-        late = any(s.lag.seconds > LATE_S for s in projections if s not in poisoned)
+        poisoned = any(state.problem is not None for state in projections)
+        late = any(s.problem is None and s.lag.seconds > LATE_S for s in projections)
         redis = self._wake_up.answers()
         signs: dict[Degraded, bool] = {
             "redis": not redis,
             "worker": redis and not self._wake_up.workers_alive(),
             "projector": late or not led,
-            "poison": bool(poisoned),
+            "poison": poisoned,
             "replica": not self._replica_answers(),
         }
         answer(

@@ -103,11 +103,13 @@ def _start(supervisor: "Supervisor", home: Home, told: Settings) -> None:
     )
     write_record(home, record)
     # Asked before anybody can record: who registers at once does not keep the samples out.
-    is_first = False
+    wants_samples = False
     if not supervisor.asked_to_stop():
         migrated = read_settings(environ)
         apply_migrations(migrated)
-        is_first = is_unused(migrated.database_direct_url, migrated.schema)
+        wants_samples = told.sample_data and is_unused(
+            migrated.database_direct_url, migrated.schema
+        )
     # Nothing that is read waits for the other two, so the API need not, either.
     supervisor.start(_own_process("api", environ, port=told.port, host=told.host))
     supervisor.start(_own_process("projector", environ))
@@ -115,7 +117,7 @@ def _start(supervisor: "Supervisor", home: Home, told: Settings) -> None:
     if supervisor.asked_to_stop():
         return
     typer.echo(WELCOME.format(url=url, state=home.path, pid=os.getpid()))
-    if told.sample_data and is_first:
+    if wants_samples:
         _ingest_sample(supervisor, environ)
 
 
