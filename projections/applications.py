@@ -12,7 +12,6 @@ APPLICATIONS: Final = Projection(
     row=Application,
     events=ApplicationEvent,
     fold=evolve,
-    told_as="application_id",
     key="application_id",
     indexes=(("approved", "decide_by", "application_id"), ("decide_by", "application_id")),
 )

@@ -12,6 +12,5 @@ CUSTOMERS: Final = Projection(
     row=Customer,
     events=CustomerEvent,
     fold=evolve,
-    told_as="customer_number",
     indexes=(("phone_number", "number"),),
 )

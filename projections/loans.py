@@ -12,6 +12,5 @@ LOANS: Final = Projection(
     row=Loan,
     events=LoanEvent,
     fold=evolve,
-    told_as="loan_number",
     indexes=(("customer_number",),),
 )

@@ -18,7 +18,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Struct
 
-from credit_es.store.mapper import DECODER, DIGESTION, ENCODER, TOPICS, stands_in, topic
+from credit_es.store.mapper import DECODER, DIGESTION, ENCODER, NAMED, TOPICS, stands_in, topic
 
 TYPES: Final[Mapping[Any, str]] = {
     int: "bigint",
@@ -67,8 +67,8 @@ class Projection(Struct, Generic[Row], frozen=True, kw_only=True, dict=True):
     """A read table and the pure fold that fills it; raise ``definition`` when either changes.
 
     ``events`` is the union of all events of its streams, for a row counts each, also one that its
-    fold makes nothing of. ``key`` is the column by which people name a row and ``told_as`` the
-    field of every event that says it, ``indexes`` are the columns that queries search by.
+    fold makes nothing of. ``key`` is the column by which people name a row, and ``indexes`` are the
+    columns that queries search by.
     """
 
     name: str
@@ -76,7 +76,6 @@ class Projection(Struct, Generic[Row], frozen=True, kw_only=True, dict=True):
     row: type[Row]
     events: Any
     fold: Callable[[Row | None, Any], Row]
-    told_as: str
     key: str = "number"
     indexes: tuple[tuple[str, ...], ...] = ()
 
@@ -94,6 +93,12 @@ class Projection(Struct, Generic[Row], frozen=True, kw_only=True, dict=True):
     def topics(self) -> frozenset[str]:
         """The stored names of the events it folds."""
         return frozenset(topic(kind) for kind in get_args(self.events))
+
+    @cached_property
+    def told_as(self) -> str:
+        """The field in which each of its events says the key of their row: what names a stream."""
+        (field,) = {NAMED[kind][1] for kind in get_args(self.events)}
+        return field
 
     @cached_property
     def columns(self) -> tuple[str, ...]:

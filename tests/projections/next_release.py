@@ -33,7 +33,6 @@ NEXT_LOANS: Final = Projection(
     row=NextLoan,
     events=LoanEvent,
     fold=evolve,
-    told_as="loan_number",
     indexes=(("owed",),),
 )
 
