@@ -173,30 +173,14 @@ DAMAGE = {
         said('"100.00"', '"-100.00"', f"stream_id = {GRANTED} AND version = 9"),
         ("money", f"loan {FIRST}"),
     ),
-    "money that is no number": (
-        said('"100.00"', '"NaN"', f"stream_id = {GRANTED} AND version = 9"),
-        ("money", f"loan {FIRST}"),
-    ),
-    "a loan of no number": (
-        said('"50000.00"', '"NaN"', f"stream_id = {GRANTED} AND version = 1"),
-        ("money", f"loan {FIRST}"),
-    ),
-    "money without end": (
-        said('"100.00"', '"Infinity"', f"stream_id = {GRANTED} AND version = 9"),
-        ("money", f"loan {FIRST}"),
-    ),
-    "money that signals that it is no number": (
-        said('"100.00"', '"sNaN"', f"stream_id = {GRANTED} AND version = 9"),
-        ("money", f"loan {FIRST}"),
-    ),
-    "a loan without end": (
-        said('"50000.00"', '"Infinity"', f"stream_id = {GRANTED} AND version = 1"),
-        ("money", f"loan {FIRST}"),
-    ),
-    "a loan that signals that it is no number": (
-        said('"50000.00"', '"sNaN"', f"stream_id = {GRANTED} AND version = 1"),
-        ("money", f"loan {FIRST}"),
-    ),
+    **{
+        f"{amount} as {value}": (
+            said(f'"{amount}"', f'"{value}"', f"stream_id = {GRANTED} AND version = {version}"),
+            ("money", f"loan {FIRST}"),
+        )
+        for amount, version in (("50000.00", 1), ("100.00", 9))
+        for value in ("NaN", "Infinity", "sNaN")
+    },
     "a debt of no number": (
         said('"current_debt":null', '"current_debt":"NaN"', "topic = 'credit.CustomerImported'"),
         ("money", "customer 7"),
